@@ -1,0 +1,337 @@
+//! Bulk file work off the request path: preparing segments, flushing, scanning, compaction, exports.
+//!
+//! Jobs run on a thread of their own, on glommio: two task queues with shares keep segments that a core waits for ahead
+//! of scans and rewrites, streams use direct I/O so that they do not push hot pages out of the cache, and long loops offer
+//! to yield. Where glommio cannot start (io_uring forbidden, locked memory too small) plain threads do the same work.
+//!
+//! Nothing here is on the path of a request, and nothing waits here for a core: results go to a callback, which should
+//! do no more than put a message into a mailbox.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `inbox` | the bounded queues between the cores and the executor |
+//! | `glommio_backend` | jobs on glommio |
+//! | `thread_backend` | jobs on plain threads |
+//! | `blocking` | each job as plain system calls |
+
+mod blocking;
+mod glommio_backend;
+mod inbox;
+mod thread_backend;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::block_file::{BlockFile, PreferDirect};
+use crate::mapping::MappedSegment;
+
+use self::inbox::Inbox;
+
+/// A piece of bulk file work.
+///
+/// Callbacks run on the executor's thread; each call should take well under a millisecond.
+pub enum StorageJob {
+    /// Creates a file of `bytes`, allocates it, writes zeroes over it if asked (so that later writes change no metadata),
+    /// and flushes it and its directory. Fails if the file exists; leaves nothing behind when it fails. Foreground.
+    PrepareFile {
+        /// Where.
+        path: PathBuf,
+        /// How long.
+        bytes: u64,
+        /// Whether to write zeroes.
+        zero: bool,
+        /// Whether the file handed out is to be direct.
+        direct: PreferDirect,
+    },
+    /// Creates a buffered file of `bytes` and maps all of it, with nothing published yet. Flushes the directory. Fails if
+    /// the file exists; leaves nothing behind when it fails. Foreground.
+    PrepareMapped {
+        /// Where.
+        path: PathBuf,
+        /// How long.
+        bytes: u64,
+    },
+    /// Flushes each file (fdatasync), up to the first that fails. Foreground.
+    SyncFiles {
+        /// Which.
+        files: Vec<Arc<BlockFile>>,
+    },
+    /// Replaces a small file atomically and durably, as [`crate::data_dir::replace_file`]. Foreground.
+    ReplaceFile {
+        /// Which.
+        path: PathBuf,
+        /// The new content.
+        bytes: Vec<u8>,
+    },
+    /// Removes files, also ones that are gone already, and flushes their directories. Foreground.
+    Remove {
+        /// Which.
+        paths: Vec<PathBuf>,
+    },
+    /// Reads a file front to back, past the page cache where possible. Bulk.
+    ReadStream {
+        /// Which.
+        path: PathBuf,
+        /// First byte.
+        from: u64,
+        /// End (not included); the end of the file if that comes first.
+        to: u64,
+        /// Most bytes per call.
+        chunk: usize,
+        /// Takes an offset in the file and the bytes there, in order and without gaps; `false` ends the reading early.
+        each: ReadSink,
+    },
+    /// Writes a file front to back (replacing one that exists), past the page cache where possible, and flushes it and its
+    /// directory. Leaves nothing behind when it fails. Bulk.
+    WriteStream {
+        /// Which.
+        path: PathBuf,
+        /// Appends the next bytes to the (empty) buffer; `false` with or after the last.
+        source: WriteSource,
+    },
+    /// Computes in steps, with room for other jobs between them. Bulk.
+    Compute {
+        /// Does one step; `false` after the last.
+        step: Box<dyn FnMut() -> bool + Send>,
+    },
+}
+
+/// Takes an offset in the file and the bytes there; returns whether to go on.
+pub type ReadSink = Box<dyn FnMut(u64, &[u8]) -> bool + Send>;
+
+/// Appends the next bytes; returns whether there are more.
+pub type WriteSource = Box<dyn FnMut(&mut Vec<u8>) -> bool + Send>;
+
+/// What a job that succeeded leaves.
+#[derive(Debug)]
+pub enum StorageOutcome {
+    /// [`StorageJob::PrepareFile`].
+    File(Arc<BlockFile>),
+    /// [`StorageJob::PrepareMapped`].
+    Mapped(Arc<BlockFile>, Arc<MappedSegment>),
+    /// [`StorageJob::ReadStream`] and [`StorageJob::WriteStream`]: bytes read or written.
+    Streamed(u64),
+    /// All others.
+    Done,
+}
+
+/// The outcome, or the first error, with the path it concerns in its text and its kind kept. A job that shutting down
+/// cancelled fails with [`io::ErrorKind::Interrupted`].
+pub type StorageResult = io::Result<StorageOutcome>;
+
+/// Takes the result, on the executor's thread. Called exactly once for every job that was accepted.
+pub type StorageDone = Box<dyn FnOnce(StorageResult) + Send>;
+
+/// What carries out the jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageBackend {
+    /// glommio.
+    Glommio,
+    /// Plain threads.
+    Threads,
+}
+
+/// Sizes of a [`StorageExecutor`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// Jobs that may wait per class (foreground, bulk); more are refused.
+    pub queue_max: usize,
+    /// Foreground jobs under way at once.
+    pub foreground_max: usize,
+    /// Bulk jobs under way at once; each takes up to 2 MiB of buffers.
+    pub bulk_max: usize,
+    /// Insist on a backend; `None` tries glommio and falls back to threads.
+    pub backend: Option<StorageBackend>,
+}
+
+impl Default for StorageConfig {
+    fn default() -> StorageConfig {
+        StorageConfig { queue_max: 1024, foreground_max: 8, bulk_max: 2, backend: None }
+    }
+}
+
+/// A job that was not accepted, with its callback.
+pub struct Refused {
+    /// The job.
+    pub job: StorageJob,
+    /// Its callback, not called.
+    pub done: StorageDone,
+    /// Why.
+    pub reason: RefusedReason,
+}
+
+/// Why a job was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedReason {
+    /// Too many of its class wait.
+    #[error("the storage executor's queue is full; try again when a job has ended")]
+    Full,
+    /// The executor is shutting down or has failed.
+    #[error("the storage executor has stopped")]
+    Stopped,
+}
+
+/// What becomes of waiting jobs at shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// They are carried out.
+    Drain,
+    /// They are cancelled, and so are streams and computations under way, at their next step.
+    Cancel,
+}
+
+/// The executor; dropping it shuts it down with [`Shutdown::Cancel`].
+#[derive(Debug)]
+pub struct StorageExecutor {
+    handle: StorageHandle,
+    backend: StorageBackend,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Submits jobs from any thread.
+#[derive(Debug, Clone)]
+pub struct StorageHandle {
+    inbox: Arc<Inbox>,
+}
+
+impl StorageExecutor {
+    /// Starts the executor's threads.
+    ///
+    /// # Errors
+    /// When no thread can be started, or when glommio was insisted on and cannot start.
+    pub fn start(config: StorageConfig) -> io::Result<StorageExecutor> {
+        let inbox = Arc::new(Inbox::new(config.queue_max));
+        let handle = StorageHandle { inbox: Arc::clone(&inbox) };
+        let attempt = if config.backend == Some(StorageBackend::Threads) {
+            None
+        } else {
+            Some(glommio_backend::start(&inbox, &config))
+        };
+        match attempt {
+            Some(Ok(thread)) => {
+                tracing::info!(backend = "glommio", "storage executor started");
+                return Ok(StorageExecutor { handle, backend: StorageBackend::Glommio, threads: vec![thread] });
+            }
+            Some(Err(error)) if config.backend.is_some() => return Err(error),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "glommio cannot start; bulk file work runs on plain threads");
+            }
+            None => {}
+        }
+        let mut executor = StorageExecutor { handle, backend: StorageBackend::Threads, threads: Vec::new() };
+        thread_backend::start(&inbox, &config, &mut executor.threads)?;
+        tracing::info!(backend = "threads", "storage executor started");
+        Ok(executor)
+    }
+
+    /// What carries out the jobs.
+    pub fn backend(&self) -> StorageBackend {
+        self.backend
+    }
+
+    /// For submitting from other threads.
+    pub fn handle(&self) -> StorageHandle {
+        self.handle.clone()
+    }
+
+    /// As [`StorageHandle::submit`].
+    ///
+    /// # Errors
+    /// [`Refused`], with the job.
+    pub fn submit(&self, job: StorageJob, done: StorageDone) -> Result<(), Box<Refused>> {
+        self.handle.submit(job, done)
+    }
+
+    /// Accepts no more jobs, deals with those that wait as `how` says, and returns when all callbacks were called and all
+    /// threads have ended. Must not be called from a callback.
+    pub fn shutdown(mut self, how: Shutdown) {
+        self.stop(how);
+    }
+
+    fn stop(&mut self, how: Shutdown) {
+        self.handle.inbox.close(how);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the storage executor panicked");
+            }
+        }
+    }
+}
+
+impl Drop for StorageExecutor {
+    fn drop(&mut self) {
+        self.stop(Shutdown::Cancel);
+    }
+}
+
+impl StorageHandle {
+    /// Queues `job`; `done` gets its result. Does not block. Jobs of a class start in order, several run at once.
+    ///
+    /// # Errors
+    /// [`Refused`], with the job, when too many wait or the executor has stopped.
+    pub fn submit(&self, job: StorageJob, done: StorageDone) -> Result<(), Box<Refused>> {
+        self.inbox.push(job, done)
+    }
+}
+
+/// Which task queue a job runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Foreground,
+    Bulk,
+}
+
+impl StorageJob {
+    fn lane(&self) -> Lane {
+        match self {
+            StorageJob::PrepareFile { .. }
+            | StorageJob::PrepareMapped { .. }
+            | StorageJob::SyncFiles { .. }
+            | StorageJob::ReplaceFile { .. }
+            | StorageJob::Remove { .. } => Lane::Foreground,
+            StorageJob::ReadStream { .. } | StorageJob::WriteStream { .. } | StorageJob::Compute { .. } => Lane::Bulk,
+        }
+    }
+}
+
+impl fmt::Debug for StorageJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StorageJob::PrepareFile { path, .. } => write!(f, "PrepareFile({})", path.display()),
+            StorageJob::PrepareMapped { path, .. } => write!(f, "PrepareMapped({})", path.display()),
+            StorageJob::SyncFiles { files } => write!(f, "SyncFiles({} files)", files.len()),
+            StorageJob::ReplaceFile { path, .. } => write!(f, "ReplaceFile({})", path.display()),
+            StorageJob::Remove { paths } => write!(f, "Remove({} files)", paths.len()),
+            StorageJob::ReadStream { path, .. } => write!(f, "ReadStream({})", path.display()),
+            StorageJob::WriteStream { path, .. } => write!(f, "WriteStream({})", path.display()),
+            StorageJob::Compute { .. } => f.write_str("Compute"),
+        }
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused").field("job", &self.job).field("reason", &self.reason).finish()
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.job, self.reason)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// `error` with the path it concerns.
+fn with_path(path: &Path, error: impl Into<io::Error>) -> io::Error {
+    let error = error.into();
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn cancelled() -> io::Error {
+    io::Error::new(io::ErrorKind::Interrupted, "cancelled: the storage executor is shutting down")
+}
