@@ -1,0 +1,239 @@
+//! The index: by the hash of a path, where its record lies and what of the node changes without it.
+//!
+//! A node without children costs its entry alone: its pzxid is its czxid and its cversion 0. Only what has or had
+//! children has a *family*. Together with slack this is some 75 bytes for a node, 20 for its place in its parent's
+//! list, and 40 for a family.
+
+use super::children::ChildSet;
+use super::types::{LogAddress, NodeEntry, NodeImage};
+use crate::acl::AclId;
+use crate::node_owner::NodeOwner;
+use crate::path::PathHash;
+use crate::table::{Slab, StepTable, TableCursor, TableEntry};
+use crate::zxid::Zxid;
+
+/// "No family". Not 0, for 0 is a family's id.
+const CHILDLESS: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Default)]
+#[repr(C, packed)]
+struct Slot {
+    hash: u128,
+    czxid: u64,
+    ctime: i64,
+    owner: i64,
+    acl: u32,
+    aversion: i32,
+    record_bytes: u32,
+    family: u32,
+    address: [u8; 5],
+}
+
+const _: () = assert!(size_of::<Slot>() == 61);
+
+impl TableEntry for Slot {
+    fn key(&self) -> PathHash {
+        PathHash(self.hash)
+    }
+}
+
+struct Family {
+    pzxid: Zxid,
+    cversion: i32,
+    children: ChildSet,
+}
+
+const _: () = assert!(size_of::<Family>() == 40);
+
+impl Family {
+    fn childless(pzxid: Zxid, cversion: i32) -> Family {
+        Family { pzxid, cversion, children: ChildSet::default() }
+    }
+}
+
+/// What a link did to the index.
+pub(super) struct Linked {
+    /// The parent before.
+    pub(super) previous: NodeEntry,
+    /// The parent after.
+    pub(super) current: NodeEntry,
+    /// The link that the child had; for an unlink, the one that it lost.
+    pub(super) link: Option<LogAddress>,
+}
+
+/// The index of one partition.
+#[derive(Default)]
+pub(super) struct Index {
+    table: StepTable<Slot>,
+    families: Slab<Family>,
+    /// Heap bytes of all lists of children.
+    children_bytes: usize,
+    data_bytes: u64,
+}
+
+impl Index {
+    /// An empty index with room for so many nodes.
+    pub(super) fn with_room(nodes: usize) -> Index {
+        Index { table: StepTable::with_room(nodes), ..Index::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Bytes of all paths and data.
+    pub(super) fn data_bytes(&self) -> u64 {
+        self.data_bytes
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.table.memory_bytes() + self.families.memory_bytes() + self.children_bytes
+    }
+
+    pub(super) fn get(&self, hash: PathHash) -> Option<NodeEntry> {
+        self.table.get(hash).map(|slot| entry(slot, &self.families))
+    }
+
+    /// Puts a node in, whose record is at `address`. The children of one that was there stay. Returns that one.
+    pub(super) fn put(&mut self, node: &NodeImage<'_>, address: LogAddress, record_bytes: u32) -> Option<NodeEntry> {
+        let families = &mut self.families;
+        let mut previous = None;
+        self.table.insert_with(node.hash, |found| {
+            previous = found.map(|slot| entry(slot, families));
+            let mut family = found.map_or(CHILDLESS, |slot| slot.family);
+            if family != CHILDLESS {
+                let family = families.get_mut(family);
+                (family.pzxid, family.cversion) = (node.pzxid, node.cversion);
+            } else if node.pzxid != node.czxid || node.cversion != 0 {
+                family = families.insert(Family::childless(node.pzxid, node.cversion));
+            }
+            Slot {
+                hash: node.hash.0,
+                czxid: node.czxid.0,
+                ctime: node.ctime,
+                owner: node.owner.0,
+                acl: node.acl.0,
+                aversion: node.aversion,
+                record_bytes,
+                family,
+                address: address.packed(),
+            }
+        });
+        self.data_bytes += (node.path.len() + node.data.map_or(0, <[u8]>::len)) as u64;
+        self.data_bytes -= previous.as_ref().map_or(0, NodeEntry::data_bytes);
+        previous
+    }
+
+    /// The node's record has moved.
+    pub(super) fn relocate(&mut self, hash: PathHash, address: LogAddress) {
+        if let Some(slot) = self.table.get_mut(hash) {
+            slot.address = address.packed();
+        }
+    }
+
+    pub(super) fn set_acl(&mut self, hash: PathHash, acl: AclId, aversion: i32) {
+        if let Some(slot) = self.table.get_mut(hash) {
+            (slot.acl, slot.aversion) = (acl.0, aversion);
+        }
+    }
+
+    /// Takes a node out, and its list of children.
+    pub(super) fn remove(&mut self, hash: PathHash) -> Option<(NodeEntry, ChildSet)> {
+        let entry = self.get(hash)?;
+        let slot = self.table.remove(hash)?;
+        self.data_bytes -= entry.data_bytes();
+        if slot.family == CHILDLESS {
+            return Some((entry, ChildSet::None));
+        }
+        let family = self.families.remove(slot.family);
+        self.children_bytes -= family.children.heap_bytes();
+        Some((entry, family.children))
+    }
+
+    /// Puts a child in its parent's list, or moves its link. `None` if there is no such parent.
+    pub(super) fn link(
+        &mut self,
+        parent: PathHash,
+        child: PathHash,
+        link: LogAddress,
+        cversion: Option<i32>,
+        pzxid: Option<Zxid>,
+    ) -> Option<Linked> {
+        let slot = self.table.get_mut(parent)?;
+        let previous = entry(slot, &self.families);
+        if slot.family == CHILDLESS {
+            slot.family = self.families.insert(Family::childless(previous.pzxid, 0));
+        }
+        let family = self.families.get_mut(slot.family);
+        family.cversion = cversion.unwrap_or(family.cversion);
+        family.pzxid = pzxid.unwrap_or(family.pzxid);
+        let before = family.children.heap_bytes();
+        let link = family.children.insert(child, link);
+        self.children_bytes = self.children_bytes + family.children.heap_bytes() - before;
+        Some(Linked { previous, current: entry(slot, &self.families), link })
+    }
+
+    /// Takes a child out of its parent's list. `None` if there is no such parent.
+    pub(super) fn unlink(&mut self, parent: PathHash, child: PathHash, pzxid: Option<Zxid>) -> Option<Linked> {
+        let slot = self.table.get_mut(parent)?;
+        let previous = entry(slot, &self.families);
+        if slot.family == CHILDLESS {
+            let Some(pzxid) = pzxid.filter(|pzxid| *pzxid != previous.pzxid) else {
+                return Some(Linked { previous, current: previous, link: None });
+            };
+            slot.family = self.families.insert(Family::childless(pzxid, 0));
+        }
+        let family = self.families.get_mut(slot.family);
+        family.pzxid = pzxid.unwrap_or(family.pzxid);
+        let before = family.children.heap_bytes();
+        let link = family.children.remove(child);
+        self.children_bytes = self.children_bytes + family.children.heap_bytes() - before;
+        Some(Linked { previous, current: entry(slot, &self.families), link })
+    }
+
+    /// Gives a node that has none yet these children. `false` if there is no such node.
+    pub(super) fn adopt(&mut self, parent: PathHash, children: ChildSet) -> bool {
+        let Some(slot) = self.table.get_mut(parent) else { return false };
+        if slot.family == CHILDLESS {
+            slot.family = self.families.insert(Family::childless(Zxid(slot.czxid), 0));
+        }
+        let family = self.families.get_mut(slot.family);
+        self.children_bytes = self.children_bytes + children.heap_bytes() - family.children.heap_bytes();
+        family.children = children;
+        true
+    }
+
+    /// The children of a node.
+    pub(super) fn children(&self, parent: PathHash) -> Option<&ChildSet> {
+        let slot = self.table.get(parent)?;
+        if slot.family == CHILDLESS { None } else { Some(&self.families.get(slot.family).children) }
+    }
+
+    pub(super) fn walk(&self, from: TableCursor, max: usize, each: &mut dyn FnMut(&NodeEntry)) -> Option<TableCursor> {
+        self.table.walk(from, max, &mut |slot| each(&entry(slot, &self.families)))
+    }
+}
+
+fn entry(slot: &Slot, families: &Slab<Family>) -> NodeEntry {
+    let czxid = Zxid(slot.czxid);
+    let (pzxid, cversion, num_children) = match slot.family {
+        CHILDLESS => (czxid, 0, 0),
+        id => {
+            let family = families.get(id);
+            (family.pzxid, family.cversion, family.children.len() as u32)
+        }
+    };
+    NodeEntry {
+        hash: PathHash(slot.hash),
+        address: LogAddress::unpacked(slot.address),
+        record_bytes: slot.record_bytes,
+        acl: AclId(slot.acl),
+        aversion: slot.aversion,
+        owner: NodeOwner(slot.owner),
+        czxid,
+        ctime: slot.ctime,
+        pzxid,
+        cversion,
+        num_children,
+    }
+}

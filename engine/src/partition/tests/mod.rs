@@ -1,0 +1,7 @@
+//! Tests of a whole partition.
+#![allow(clippy::unwrap_used)]
+
+mod format;
+mod host;
+mod model;
+mod scenarios;
