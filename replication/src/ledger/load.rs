@@ -1,0 +1,225 @@
+//! Filling the ledger at start, from what recovery finds in the partition logs.
+
+use super::nodes::NodeState;
+use super::quota::QuotaNode;
+use super::{Acls, Ledger, LedgerConfig};
+use bytes::Bytes;
+use engine::acl::{AclId, AclList};
+use engine::node_owner::{NodeKind, NodeOwner};
+use engine::partition::NodeFacts;
+use engine::path::{PathHash, RESERVED, parent};
+use engine::piece::{HashedPath, Piece, RoutedPiece};
+use engine::zxid::Zxid;
+
+/// One znode as recovery finds it.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeFact<'a> {
+    /// Full path.
+    pub path: &'a str,
+    /// Its hash.
+    pub hash: PathHash,
+    /// Stored cversion.
+    pub cversion: i32,
+    /// setData count.
+    pub version: i32,
+    /// setACL count.
+    pub aversion: i32,
+    /// Direct children.
+    pub children: u32,
+    /// Interned ACL.
+    pub acl: AclId,
+    /// Stored owner.
+    pub owner: NodeOwner,
+    /// Bytes of data; 0 for null.
+    pub data_length: u32,
+    /// Time of the last setData or of creation, milliseconds since the epoch.
+    pub mtime_ms: i64,
+    /// The data, where [`NodeFact::wants_text`] says so; `None` elsewhere, and for null.
+    pub text: Option<&'a [u8]>,
+}
+
+impl NodeFact<'_> {
+    /// Whether the ledger needs the data of this node: limits and stats of quotas.
+    pub fn wants_text(path: &str) -> bool {
+        QuotaNode::of(path).is_some()
+    }
+}
+
+impl<'a> From<&NodeFacts<'a>> for NodeFact<'a> {
+    fn from(facts: &NodeFacts<'a>) -> NodeFact<'a> {
+        let image = &facts.image;
+        NodeFact {
+            path: image.path,
+            hash: image.hash,
+            cversion: image.cversion,
+            version: image.version,
+            aversion: image.aversion,
+            children: facts.num_children,
+            acl: image.acl,
+            owner: image.owner,
+            data_length: image.data.map_or(0, |data| data.len() as u32),
+            mtime_ms: image.mtime,
+            text: image.data.filter(|_| NodeFact::wants_text(image.path)),
+        }
+    }
+}
+
+/// Why what recovery found cannot be a tree.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A node names a list that the system state does not have.
+    #[error("znode {path} names ACL {}, which the system state of the checkpoint lacks: the manifest joins files that \
+             do not belong together; restore the data directory from a backup or another member", acl.0)]
+    UnknownAcl {
+        /// The node.
+        path: Box<str>,
+        /// The number.
+        acl: AclId,
+    },
+    /// An owner that says it is of an extended type, but of none that this version knows (`EphemeralType`).
+    #[error(
+        "znode {path} has owner 0x{owner:x}, an extended type that this version does not know: use the version \
+             that wrote it, or switch zookeeper.extendedTypesEnabled off if it is the id of a session"
+    )]
+    UnknownOwner {
+        /// The node.
+        path: Box<str>,
+        /// The stored owner.
+        owner: i64,
+    },
+    /// One of the nodes that are always there is not.
+    #[error("znode {0} is missing from the partition logs: restore the data directory from a backup or another member")]
+    MissingNode(&'static str),
+    /// The same node twice.
+    #[error(
+        "znode {0} was found twice in the partition logs: restore the data directory from a backup or another \
+             member"
+    )]
+    Twice(Box<str>),
+}
+
+/// Takes the facts, in any order, and makes the ledger: [`Self::node`] for every znode, then [`Self::finish`].
+#[derive(Debug)]
+pub struct LedgerLoader {
+    ledger: Ledger,
+}
+
+impl LedgerLoader {
+    /// A loader. `marks` says per partition up to which zxid its facts go; the log is then replayed from the smallest
+    /// of them, and each half of a transaction that a partition has seen is left out. `acls` comes from a system state
+    /// that is not older than the newest mark.
+    pub fn new(config: LedgerConfig, acls: Acls, marks: Box<[Zxid]>) -> LedgerLoader {
+        assert_eq!(marks.len(), config.partitions as usize, "one mark per partition");
+        let ledger = Ledger {
+            config,
+            nodes: Default::default(),
+            acls,
+            kept: Default::default(),
+            quotas: Default::default(),
+            overlay: Default::default(),
+            marks: Some(marks),
+            data_bytes: 0,
+            quota_refusals: Default::default(),
+        };
+        LedgerLoader { ledger }
+    }
+
+    /// A znode.
+    pub fn node(&mut self, fact: NodeFact<'_>) -> Result<(), LoadError> {
+        let ledger = &mut self.ledger;
+        if ledger.acls.list(fact.acl).is_none() {
+            return Err(LoadError::UnknownAcl { path: fact.path.into(), acl: fact.acl });
+        }
+        let extended = ledger.config.extended_types && (fact.owner.0 as u64) >> 56 == 0xFF;
+        if extended && !matches!(fact.owner.kind(true), NodeKind::Ttl(_)) {
+            return Err(LoadError::UnknownOwner { path: fact.path.into(), owner: fact.owner.0 });
+        }
+        let state = NodeState {
+            cversion: fact.cversion,
+            version: fact.version,
+            aversion: fact.aversion,
+            children: fact.children,
+            acl: fact.acl,
+            owner: fact.owner,
+            data_length: fact.data_length,
+        };
+        if ledger.nodes.insert(fact.hash, state).is_some() {
+            return Err(LoadError::Twice(fact.path.into()));
+        }
+        ledger.acls.acquire(fact.acl);
+        ledger.data_bytes += fact.path.len() as i64 + i64::from(fact.data_length);
+        if fact.owner != NodeOwner::PERSISTENT {
+            let node = HashedPath { path: fact.path.into(), hash: fact.hash };
+            ledger.kept.created(&node, fact.owner, ledger.config.extended_types, fact.mtime_ms);
+        }
+        if let Some(quota) = QuotaNode::of(fact.path) {
+            let node = HashedPath { path: fact.path.into(), hash: fact.hash };
+            ledger.quotas.created(quota, &node, fact.text);
+        }
+        Ok(())
+    }
+
+    /// The ledger, ready for the replay of the log.
+    pub fn finish(self) -> Result<Ledger, LoadError> {
+        for path in RESERVED {
+            if self.ledger.committed_node(path).is_none() {
+                return Err(LoadError::MissingNode(path));
+            }
+        }
+        Ok(self.ledger)
+    }
+}
+
+impl Ledger {
+    /// The ledger of a fresh tree: the four nodes that are always there.
+    pub fn fresh(config: LedgerConfig) -> Ledger {
+        let partitions = config.partitions as usize;
+        let mut loader = LedgerLoader::new(config, Acls::default(), vec![Zxid::ZERO; partitions].into());
+        for (path, children, acl, aversion) in FRESH {
+            let state = NodeState { children, acl, aversion, ..NodeState::default() };
+            let hash = loader.ledger.hash(path);
+            loader.ledger.nodes.insert(hash, state);
+            loader.ledger.acls.acquire(acl);
+            loader.ledger.data_bytes += path.len() as i64;
+        }
+        loader.ledger.marks = None;
+        loader.ledger
+    }
+}
+
+/// Path, children, ACL and aversion of the nodes of a fresh tree; everything else about them is zero.
+const FRESH: [(&str, u32, AclId, i32); 4] = [
+    ("/", 1, AclId::OPEN, 0),
+    ("/zookeeper", 2, AclId::OPEN, 0),
+    ("/zookeeper/quota", 0, AclId::OPEN, 0),
+    ("/zookeeper/config", 0, AclId::WORLD_READ, -1),
+];
+
+/// Pieces that make the four nodes of a fresh tree, to be applied at zxid 0 and time 0.
+pub fn bootstrap_pieces(ledger: &Ledger) -> Vec<RoutedPiece> {
+    let mut pieces: Vec<RoutedPiece> = Vec::new();
+    let mut push = |piece| pieces.push(RoutedPiece { order: pieces.len() as u32, piece, stat_for: None });
+    for (path, _, acl, aversion) in FRESH {
+        let node = HashedPath { path: path.into(), hash: ledger.hash(path) };
+        push(Piece::Put { node: node.clone(), data: Some(Bytes::new()), acl, owner: NodeOwner::PERSISTENT });
+        if aversion != 0 {
+            push(Piece::SetAcl { node: node.clone(), acl, aversion });
+        }
+        if let Some(parent) = parent(path) {
+            push(Piece::Link { parent: ledger.hash(parent), child: node, cversion: 0, moves_pzxid: false });
+        }
+    }
+    pieces
+}
+
+impl Acls {
+    /// The lists of a checkpoint, which the cores are told anew.
+    pub fn from_checkpoint(lists: impl IntoIterator<Item = (AclId, AclList)>, next: u32) -> Acls {
+        let mut acls = Acls::default();
+        for (id, list) in lists {
+            acls.restore(id, list);
+        }
+        acls.reserve_below(next);
+        acls
+    }
+}

@@ -1,0 +1,125 @@
+//! Pieces, their order, and transactions that arrive over newer state.
+
+use super::*;
+
+fn names(pieces: &[Piece]) -> Vec<String> {
+    let name = |piece: &Piece| match piece {
+        Piece::Put { node, .. } => format!("put {}", node.path),
+        Piece::SetData { node, version, .. } => format!("set {} {version}", node.path),
+        Piece::SetAcl { node, aversion, .. } => format!("acl {} {aversion}", node.path),
+        Piece::Link { child, cversion, moves_pzxid, .. } => format!("link {} {cversion} {moves_pzxid}", child.path),
+        Piece::Unlink { child, .. } => format!("unlink {}", child.path),
+        Piece::Remove { node } => format!("remove {}", node.path),
+        Piece::QuotaUsage { node, .. } => format!("usage {}", node.path),
+    };
+    pieces.iter().map(name).collect()
+}
+
+#[test]
+fn the_node_comes_before_its_parent_and_ops_in_their_order() {
+    let mut world = World::new();
+    world.run(create("/e", 1));
+    world.propose(WriteOp::Multi(vec![
+        MultiOp::Create(plain("/a", 0)),
+        MultiOp::Create(plain("/a/b", 0)),
+        MultiOp::SetData(set("/a", "x", -1)),
+        MultiOp::Delete(DeleteOp { path: "/a/b".into(), version: -1 }),
+    ]));
+    world.propose(WriteOp::CloseSession);
+    assert_eq!(
+        names(&world.commit()),
+        ["put /a", "link /a 2 true", "put /a/b", "link /a/b 1 true", "set /a 1", "remove /a/b", "unlink /a/b"]
+    );
+    assert_eq!(names(&world.commit()), ["remove /e", "unlink /e"]);
+}
+
+/// Commits a transaction as it comes from a log or another leader.
+fn replay(ledger: &mut Ledger, zxid: u64, txn: Txn) -> Vec<String> {
+    let header = TxnHeader { client: S, cxid: 0, zxid: Zxid(zxid), time_ms: 0 };
+    let mut resolved = Resolved::default();
+    ledger.commit(&header, &txn, None, Vec::new(), &mut resolved);
+    names(&resolved.pieces.into_iter().map(|piece| piece.piece).collect::<Vec<_>>())
+}
+
+fn create_txn(path: &str, parent_cversion: i32, create2: bool) -> Txn {
+    let acl = [engine::acl::Acl::world(1)].into();
+    Txn::Create { path: path.into(), data: None, acl, ephemeral: false, parent_cversion, create2 }
+}
+
+#[test]
+fn transactions_over_newer_state_do_what_the_reference_server_does() {
+    let mut ledger = Ledger::fresh(config());
+    assert_eq!(replay(&mut ledger, 1, create_txn("/no/x", 1, false)), [""; 0], "no parent: nothing");
+    assert_eq!(replay(&mut ledger, 2, create_txn("/a", 5, false)), ["put /a", "link /a 5 true"]);
+    assert_eq!(replay(&mut ledger, 3, create_txn("/a", 5, false)), ["acl /a 0"], "there already: its ACL is replaced");
+    assert_eq!(replay(&mut ledger, 4, create_txn("/a", 7, true)), ["acl /a 0"]);
+    assert_eq!(replay(&mut ledger, 5, create_txn("/a", 7, false)), ["acl /a 0", "link /a 7 true"]);
+    let root = ledger.committed_node("/").unwrap();
+    assert_eq!((root.cversion, root.children), (7, 2), "the parent is mended, the child not counted twice");
+    assert_eq!(replay(&mut ledger, 6, create_txn("/b", 6, false)), ["put /b", "link /b 7 false"], "it never goes back");
+    assert_eq!(replay(&mut ledger, 7, create_txn("/c", -1, false)), ["put /c", "link /c 8 true"], "of an old log");
+    let delete = |path: &str| Txn::Delete { path: path.into(), reaped: false };
+    assert_eq!(replay(&mut ledger, 8, delete("/none")), ["unlink /none"], "the parent's pzxid moves all the same");
+    assert_eq!(replay(&mut ledger, 9, delete("/none/x")), [""; 0]);
+    assert_eq!(ledger.committed_node("/").unwrap().children, 4);
+    let set = Txn::SetData { path: "/none".into(), data: None, version: 3, reconfig: false };
+    assert_eq!(replay(&mut ledger, 10, set), [""; 0]);
+    let closing = Txn::CloseSession { paths: Some(vec!["/a".into(), "/none".into()]) };
+    assert_eq!(replay(&mut ledger, 11, closing), ["remove /a", "unlink /a", "unlink /none"]);
+    let failed = Txn::Multi { entries: vec![create_txn("/m", 9, false), Txn::Error { code: -101 }] };
+    assert_eq!(replay(&mut ledger, 12, failed), [""; 0]);
+}
+
+#[test]
+fn a_close_without_a_list_finds_the_ephemerals_itself() {
+    let mut world = World::new();
+    world.run(create("/e", 1));
+    let mut resolved = Resolved::default();
+    let header = TxnHeader { client: S, zxid: Zxid(9), ..TxnHeader::default() };
+    world.ledger.commit(&header, &Txn::CloseSession { paths: None }, None, Vec::new(), &mut resolved);
+    assert_eq!(resolved.pieces.len(), 2);
+    assert_eq!(world.ledger.ephemeral_count(), 0);
+}
+
+#[test]
+fn the_loader_refuses_what_cannot_be() {
+    let fact = |path: &'static str, acl| NodeFact {
+        path,
+        hash: config().hash_key.hash(path),
+        cversion: 0,
+        version: 0,
+        aversion: 0,
+        children: 0,
+        acl,
+        owner: engine::node_owner::NodeOwner::PERSISTENT,
+        data_length: 0,
+        mtime_ms: 0,
+        text: None,
+    };
+    let loader = || LedgerLoader::new(config(), Acls::default(), vec![Zxid::ZERO; 8].into());
+    let unknown = LoadError::UnknownAcl { path: "/a".into(), acl: AclId(7) };
+    assert_eq!(loader().node(fact("/a", AclId(7))), Err(unknown));
+    let owner = engine::node_owner::NodeOwner(0xFF00_0100_0000_0005_u64 as i64);
+    let strange = loader().node(NodeFact { owner, ..fact("/a", AclId::OPEN) });
+    assert!(matches!(strange, Err(LoadError::UnknownOwner { .. })));
+    let mut plain = LedgerLoader::new(
+        LedgerConfig { extended_types: false, ..config() },
+        Acls::default(),
+        vec![Zxid::ZERO; 8].into(),
+    );
+    assert_eq!(plain.node(NodeFact { owner, ..fact("/a", AclId::OPEN) }), Ok(()), "there it is a session");
+    let mut twice = loader();
+    twice.node(fact("/a", AclId::OPEN)).unwrap();
+    assert_eq!(twice.node(fact("/a", AclId::OPEN)), Err(LoadError::Twice("/a".into())));
+    assert_eq!(twice.finish().err(), Some(LoadError::MissingNode("/")));
+}
+
+#[test]
+fn outstanding_changes_go_when_leadership_does() {
+    let mut world = World::new();
+    world.propose(create("/a", 0));
+    assert!(world.ledger.pending_at(world.ledger.hash("/a")).is_some());
+    world.ledger.drop_outstanding();
+    assert_eq!(world.ledger.outstanding_paths(), 0);
+    assert_eq!(world.ledger.pending_at(world.ledger.hash("/a")), None);
+}
