@@ -1,0 +1,13 @@
+//! The client plane of Ringkeeper: protocol, connections, operator surface, command line, and the server that hosts
+//! them.
+//!
+//! [`connection::Connection`] is pure: bytes and answers in, requests and bytes out. [`server`] does all I/O.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod connection;
+pub mod four_letter;
+pub mod frame;
+pub mod metrics;
+pub mod proto;
+pub mod server;

@@ -1,0 +1,43 @@
+//! The program `ringkeeper`: a coordination server with ZooKeeper's protocol, and the operator's tools for it.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
+use std::process::ExitCode;
+use tuning::ServeArgs;
+
+/// Frees what it can and keeps its word on many cores; glibc's allocator keeps memory that grown tables leave behind.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+#[derive(Parser)]
+#[command(
+    name = "ringkeeper",
+    version,
+    about = "A coordination server that speaks ZooKeeper's protocol. Without a command it serves on port 2181 with its data in ./ringkeeper-data"
+)]
+struct Program {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Runs a server
+    Serve(Box<ServeArgs>),
+    /// A command line client, as zkCli.sh
+    Cli(net::cli::CliArgs),
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let program = match tuning::flags::from_java_arguments(arguments.get(1..).unwrap_or_default()) {
+        Some(serve) => Program::parse_from(std::iter::once("ringkeeper".to_owned()).chain(serve)),
+        None => Program::parse(),
+    };
+    match program.verb {
+        None => net::server::serve(&ServeArgs::default()),
+        Some(Verb::Serve(args)) => net::server::serve(&args),
+        Some(Verb::Cli(args)) => net::cli::main(args),
+    }
+}

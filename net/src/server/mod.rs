@@ -1,0 +1,39 @@
+//! The server: state machines on cores, and everything around them that does I/O.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `serve` | from arguments to a running server, and to an exit code |
+//! | `assemble` | the wiring: threads, mailboxes, parts |
+//! | `data_dir`, `restore` | the data directory, and what is read from it at start |
+//! | `core_loop`, `parts`, `clients` | one core: its loop, what it hosts, its connections |
+//! | `topology`, `marks`, `view` | who owns what; how far everybody is; what reads see |
+//! | `mail`, `post` | what cores say to each other, and how it gets there |
+//! | `shard_host`, `segments`, `residency` | a shard, the files of its logs, what of them is in memory |
+//! | `role_host`, `wal_host`, `checkpoint` | the replication role, its log, its checkpoints |
+//! | `admission` | limits of the whole server |
+//! | `survey` | facts for operators' questions |
+
+mod admission;
+mod assemble;
+mod checkpoint;
+mod clients;
+mod clock;
+mod context;
+mod core_loop;
+mod data_dir;
+mod mail;
+mod marks;
+mod parts;
+mod post;
+mod residency;
+mod restore;
+mod role_host;
+mod segments;
+mod serve;
+mod shard_host;
+mod survey;
+mod topology;
+mod view;
+mod wal_host;
+
+pub use serve::serve;

@@ -1,0 +1,497 @@
+//! From a data directory to shards, ledger and log, as they were.
+//!
+//! 1. The manifest names, per partition, the segments of its log and where they end. The partitions are rebuilt from
+//!    them on all processors at once; what each node is goes to the ledger on the way.
+//! 2. The write-ahead log is judged. What is whole behind the manifest's zxid is replayed through the role, as it was
+//!    committed: an ensemble of one has committed what its log holds.
+//! 3. Damage, in either, ends the start with what it would take. Nothing is cut but a torn batch, which nobody was ever
+//!    told of.
+
+use super::checkpoint::server_id;
+use super::context::Context;
+use super::data_dir::partition_file;
+use super::residency::MappedLog;
+use super::segments::{OpenSegment, SegmentKey, Segments};
+use super::shard_host::ShardHost;
+use super::wal_host::{WalHost, WalPlace, segment_file, segment_sequence};
+use engine::acl::AclTable;
+use engine::ids::{PartitionId, ShardId};
+use engine::partition::{Damage, Manifest, ManifestError, NodeFacts, Partition, PartitionCut, SegmentBytes, recover};
+use engine::shard::{Shard, ShardConfig};
+use engine::zxid::Zxid;
+use hardware::block_file::{BlockFile, PreferDirect, WriteSync};
+use hardware::mapping::MappedSegment;
+use replication::ledger::{LedgerConfig, LedgerLoader, LoadError, NodeFact, Schemes, SubtreeUsage};
+use replication::role::{Action, Input, Now, ReaperConfig, Role, RoleConfig, SystemState, SystemStateError};
+use replication::wal::{
+    Checkpoint, DirectoryId, SegmentSeq, SegmentSource, Verdict, WalConfig, WalWriter, recover as judge,
+};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// Why a data directory cannot be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// A file cannot be read or opened.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The manifest is not one.
+    #[error("{path}: {source}; restore the data directory from a backup")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// The manifest belongs to other files.
+    #[error("{0}: the manifest belongs to another data directory (its hash key differs); restore it from a backup")]
+    ForeignManifest(PathBuf),
+    /// Its system state cannot be read.
+    #[error("the system state in the manifest: {0}; restore the data directory from a backup")]
+    System(#[from] SystemStateError),
+    /// A partition's log does not hold what was written.
+    #[error(transparent)]
+    Partition(#[from] Damage),
+    /// What the partitions hold makes no tree.
+    #[error(transparent)]
+    Tree(#[from] LoadError),
+    /// The write-ahead log is damaged.
+    #[error("{0}")]
+    Wal(String),
+}
+
+/// What was restored.
+pub struct Restored {
+    /// The last committed transaction.
+    pub zxid: Zxid,
+    /// The shards, by number.
+    pub shards: Vec<ShardHost>,
+    /// The replication role, having replayed its log.
+    pub role: Role,
+    /// The log.
+    pub wal: WalHost,
+    /// The interned ACLs.
+    pub acls: AclTable,
+}
+
+/// Restores what the data directory holds, or starts a fresh tree in an empty one.
+///
+/// # Errors
+/// [`RestoreError`]: nothing has been changed then.
+pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
+    let begun = Instant::now();
+    let role_config = role_config(context);
+    let mut actions = Vec::new();
+    let (mut shards, mut role) = match read_manifest(context)? {
+        None => (fresh_shards(context), Role::fresh(role_config, &mut actions)),
+        Some(manifest) => {
+            let system = SystemState::decode(&manifest.system)?;
+            let (shards, ledger) = load_partitions(context, &role_config, &manifest, &system)?;
+            (shards, Role::recovered(role_config, ledger, system, &mut actions))
+        }
+    };
+    remove_strays(context, &shards)?;
+    let checkpoint = role.committed();
+    let loaded = begun.elapsed();
+    let mut acls = AclTable::default();
+    carry_out(&mut actions, &mut role, &mut shards, &mut acls);
+    let wal = replay_log(context, checkpoint, &mut role, &mut shards, &mut acls)?;
+    info!(
+        znodes = role.ledger().node_count(),
+        checkpoint = %checkpoint,
+        last = %role.committed(),
+        partitions_ms = loaded.as_millis() as u64,
+        log_ms = (begun.elapsed() - loaded).as_millis() as u64,
+        "restored"
+    );
+    Ok(Restored { zxid: role.committed(), shards, role, wal, acls })
+}
+
+fn role_config(context: &Context) -> RoleConfig {
+    let (local, ensemble) = (&context.config.local, &context.config.ensemble);
+    RoleConfig {
+        server: local.server_id.and_then(|id| u8::try_from(id).ok()).unwrap_or(1),
+        tick_ms: i64::from(ensemble.tick_time_ms),
+        shards: context.topology.shards(),
+        outstanding_max: local.throttle.global_outstanding_limit as usize * 32,
+        outstanding_bytes_max: 32 << 20,
+        reaper: ReaperConfig {
+            check_interval_ms: i64::from(local.nodes.container_check_interval_ms),
+            max_per_minute: i64::from(local.nodes.container_max_per_minute),
+            max_never_used_ms: i64::try_from(local.nodes.container_max_never_used_interval_ms).unwrap_or(i64::MAX),
+        },
+        ledger: LedgerConfig {
+            hash_key: context.topology.key().as_ref().clone(),
+            partitions: context.topology.partitions(),
+            schemes: Schemes { digest: local.auth.digest_enabled },
+            extended_types: local.nodes.extended_types_enabled,
+            enforce_quota: local.nodes.enforce_quota,
+            reconfig_enabled: ensemble.reconfig_enabled,
+        },
+    }
+}
+
+fn read_manifest(context: &Context) -> Result<Option<Manifest>, RestoreError> {
+    let path = &context.manifest;
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(RestoreError::Io { path: path.clone(), source }),
+    };
+    let manifest = Manifest::decode(&bytes).map_err(|source| RestoreError::Manifest { path: path.clone(), source })?;
+    if manifest.hash_key != Manifest::fingerprint(context.topology.key()) {
+        return Err(RestoreError::ForeignManifest(path.clone()));
+    }
+    Ok(Some(manifest))
+}
+
+// ---- partitions ----
+
+fn host(context: &Context, shard: ShardId, partitions: Vec<Partition>, open: OpenSegments) -> ShardHost {
+    let config = ShardConfig {
+        id: shard,
+        shards: context.topology.shards(),
+        partitions: context.topology.partitions(),
+        key: Arc::clone(context.topology.key()),
+        extended_types: context.config.local.nodes.extended_types_enabled,
+    };
+    let segments = Segments::new(context.partitions.clone(), open, context.storage.clone());
+    ShardHost::new(
+        shard,
+        Shard::new(config, partitions),
+        segments,
+        Arc::clone(&context.topology),
+        Arc::clone(&context.residency),
+    )
+}
+
+fn fresh_shards(context: &Context) -> Vec<ShardHost> {
+    let shards = (0..context.topology.shards()).map(ShardId);
+    shards
+        .map(|shard| {
+            let partitions = context.topology.partitions_of(shard).map(|id| Partition::new(id, 0)).collect();
+            host(context, shard, partitions, OpenSegments::new())
+        })
+        .collect()
+}
+
+type OpenSegments = HashMap<SegmentKey, OpenSegment>;
+
+/// What comes from the threads that rebuild partitions.
+enum Found {
+    Facts(Facts),
+    Partition(Box<Partition>, OpenSegments),
+    Failed(RestoreError),
+}
+
+fn load_partitions(
+    context: &Context,
+    role_config: &RoleConfig,
+    manifest: &Manifest,
+    system: &SystemState,
+) -> Result<(Vec<ShardHost>, replication::ledger::Ledger), RestoreError> {
+    let mut marks = vec![manifest.zxid; context.topology.partitions() as usize];
+    for cut in &manifest.partitions {
+        marks[usize::from(cut.partition.0)] = cut.zxid;
+    }
+    let mut loader = Role::loader(role_config, system, marks.into());
+    let next = AtomicUsize::new(0);
+    let mut built: HashMap<PartitionId, (Partition, OpenSegments)> = HashMap::new();
+    let threads = hardware::cpu::core_count().clamp(1, manifest.partitions.len().max(1));
+    let (sender, found) = mpsc::sync_channel::<Found>(4 * threads);
+    std::thread::scope(|scope| -> Result<(), RestoreError> {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while let Some(cut) = manifest.partitions.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = match load_partition(context, cut, &sender) {
+                        Ok((partition, open)) => Found::Partition(Box::new(partition), open),
+                        Err(problem) => Found::Failed(problem),
+                    };
+                    if sender.send(result).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut outcome = Ok(());
+        for message in found {
+            // After a failure the channel is drained all the same, so that no thread waits for ever.
+            match message {
+                _ if outcome.is_err() => {}
+                Found::Facts(facts) => outcome = facts.load(&mut loader).map_err(RestoreError::from),
+                Found::Partition(partition, open) => {
+                    built.insert(partition.id(), (*partition, open));
+                }
+                Found::Failed(problem) => outcome = Err(problem),
+            }
+        }
+        outcome
+    })?;
+    let ledger = loader.finish()?;
+    let shards = (0..context.topology.shards()).map(ShardId);
+    let hosts = shards.map(|shard| {
+        let (mut partitions, mut open) = (Vec::new(), OpenSegments::new());
+        for id in context.topology.partitions_of(shard) {
+            let (partition, segments) = built.remove(&id).unwrap_or_else(|| (Partition::new(id, 0), HashMap::new()));
+            partitions.push(partition);
+            open.extend(segments);
+        }
+        host(context, shard, partitions, open)
+    });
+    Ok((hosts.collect(), ledger))
+}
+
+fn load_partition(
+    context: &Context,
+    cut: &PartitionCut,
+    sender: &mpsc::SyncSender<Found>,
+) -> Result<(Partition, OpenSegments), RestoreError> {
+    let (mut open, mut files) = (OpenSegments::new(), Vec::<Arc<dyn SegmentBytes>>::new());
+    for segment in &cut.segments {
+        let path = partition_file(&context.partitions, cut.partition.0, segment.generation, segment.segment);
+        let failed = |source| RestoreError::Io { path: path.clone(), source };
+        let file = BlockFile::open(&path, PreferDirect::No).map_err(failed)?;
+        let map = MappedSegment::map(&file, 0, segment.bytes as usize, segment.end as usize).map_err(failed)?;
+        let map = Arc::new(map);
+        let key = SegmentKey { partition: cut.partition, generation: segment.generation, segment: segment.segment };
+        files.push(Arc::new(MappedLog::new(Arc::clone(&map), Arc::clone(&context.residency))));
+        open.insert(key, OpenSegment::new(file, map));
+    }
+    let mut facts = Facts::default();
+    let partition = recover(cut, &files, &mut |node| {
+        facts.push(node);
+        if facts.is_full() {
+            // A closed channel means that the start has failed elsewhere; there is nobody to tell.
+            let _ = sender.send(Found::Facts(std::mem::take(&mut facts)));
+        }
+    })?;
+    let _ = sender.send(Found::Facts(facts));
+    Ok((partition, open))
+}
+
+/// Facts of many nodes on their way to the ledger, their texts in one piece.
+#[derive(Default)]
+struct Facts {
+    text: String,
+    data: Vec<u8>,
+    nodes: Vec<Fact>,
+}
+
+struct Fact {
+    path: Range<usize>,
+    text: Option<Range<usize>>,
+    /// Without path and text, which are borrowed from the above.
+    bare: NodeFact<'static>,
+}
+
+/// Nodes per message.
+const FACTS_MAX: usize = 4096;
+
+impl Facts {
+    fn push(&mut self, node: &NodeFacts<'_>) {
+        let fact = NodeFact::from(node);
+        let start = self.text.len();
+        self.text.push_str(fact.path);
+        let text = fact.text.map(|text| {
+            let start = self.data.len();
+            self.data.extend_from_slice(text);
+            start..self.data.len()
+        });
+        let NodeFact { hash, cversion, version, aversion, children, acl, owner, data_length, mtime_ms, .. } = fact;
+        let bare = NodeFact {
+            path: "",
+            hash,
+            cversion,
+            version,
+            aversion,
+            children,
+            acl,
+            owner,
+            data_length,
+            mtime_ms,
+            text: None,
+        };
+        self.nodes.push(Fact { path: start..self.text.len(), text, bare });
+    }
+
+    fn is_full(&self) -> bool {
+        self.nodes.len() >= FACTS_MAX
+    }
+
+    fn load(&self, loader: &mut LedgerLoader) -> Result<(), LoadError> {
+        for fact in &self.nodes {
+            let text = fact.text.clone().and_then(|range| self.data.get(range));
+            let path = self.text.get(fact.path.clone()).unwrap_or_default();
+            loader.node(NodeFact { path, text, ..fact.bare })?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes segment files that the manifest does not name: their numbers will be used again.
+fn remove_strays(context: &Context, shards: &[ShardHost]) -> Result<(), RestoreError> {
+    let known: HashSet<PathBuf> = shards.iter().flat_map(ShardHost::segment_files).collect();
+    let folder = &context.partitions;
+    let failed = |path: &Path, source| RestoreError::Io { path: path.to_path_buf(), source };
+    for entry in std::fs::read_dir(folder).map_err(|source| failed(folder, source))? {
+        let path = entry.map_err(|source| failed(folder, source))?.path();
+        if !known.contains(&path) {
+            std::fs::remove_file(&path).map_err(|source| failed(&path, source))?;
+        }
+    }
+    Ok(())
+}
+
+// ---- the write-ahead log ----
+
+fn replay_log(
+    context: &Context,
+    checkpoint: Zxid,
+    role: &mut Role,
+    shards: &mut [ShardHost],
+    acls: &mut AclTable,
+) -> Result<WalHost, RestoreError> {
+    let mut segments = wal_segments(&context.wal)?;
+    let directory = DirectoryId(context.directory_id);
+    let mut failure = None;
+    let mut actions = Vec::new();
+    let verdict = judge(&mut segments, directory, Checkpoint::Local(checkpoint), &mut |zxid, bytes| {
+        if failure.is_some() || zxid <= checkpoint {
+            return;
+        }
+        match engine::txn::decode(bytes) {
+            Ok((header, txn)) => {
+                role.replay(header, txn, &mut actions);
+                carry_out(&mut actions, role, shards, acls);
+            }
+            Err(problem) => {
+                failure = Some(format!(
+                    "transaction {zxid} of the log is whole but cannot be read ({problem}): it was written by a newer \
+                     version; start that version"
+                ));
+            }
+        }
+    });
+    if let Some(failure) = failure {
+        return Err(RestoreError::Wal(failure));
+    }
+    let recovered = match verdict {
+        Verdict::Clean(recovered) => recovered,
+        Verdict::TornTail(recovered, torn) => {
+            warn!(
+                segment = torn.segment.0,
+                "the last write to the transaction log was cut short by a crash; nobody had been told of it, and it is \
+                 left out"
+            );
+            recovered
+        }
+        Verdict::Damage(damage) => {
+            return Err(RestoreError::Wal(format!("{damage}. {}", damage.remedy(true))));
+        }
+    };
+    let mut files = HashMap::new();
+    for segment in segments {
+        files.insert(segment.sequence, segment.file);
+    }
+    if let Some(file) = recovered.unflushed().and_then(|sequence| files.get(&sequence)) {
+        file.sync_data().map_err(|source| RestoreError::Io { path: file.path().to_path_buf(), source })?;
+    }
+    let storage = &context.config.local.storage;
+    let config = WalConfig {
+        segment_bytes: storage.wal_segment_bytes,
+        keep_records: 0,
+        backlog_bytes_max: 256 << 20,
+        ..WalConfig::new(directory)
+    };
+    let place = WalPlace {
+        folder: context.wal.clone(),
+        directory,
+        server: server_id(context),
+        sync: if storage.force_sync { WriteSync::Data } else { WriteSync::None },
+        slow_flush: Duration::from_millis(storage.fsync_warning_threshold_ms),
+    };
+    Ok(WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone()))
+}
+
+/// Carries out, without threads, what replaying makes the role ask for.
+fn carry_out(actions: &mut Vec<Action>, role: &mut Role, shards: &mut [ShardHost], acls: &mut AclTable) {
+    while !actions.is_empty() {
+        let mut measured = None;
+        for action in actions.drain(..) {
+            match action {
+                Action::DefineAcl { id, list } => acls.define(id, list),
+                Action::Route { shard, txn } => shards[usize::from(shard.0)].replay(&txn),
+                Action::Measure { path, .. } => {
+                    let mut usage = SubtreeUsage::default();
+                    for shard in shards.iter() {
+                        let part = shard.usage(&path);
+                        usage.count += part.count;
+                        usage.bytes += part.bytes;
+                    }
+                    measured = Some(Input::Measured { path, usage });
+                }
+                // Nobody waits for answers yet, and what is replayed is in the log already.
+                _ => {}
+            }
+        }
+        if let Some(input) = measured {
+            role.step(Now::default(), input, actions);
+        }
+    }
+}
+
+/// A segment file for recovery: read through the page cache, in order.
+struct WalSegment {
+    sequence: SegmentSeq,
+    file: Arc<BlockFile>,
+    blocks: u32,
+}
+
+impl SegmentSource for WalSegment {
+    fn sequence(&self) -> SegmentSeq {
+        self.sequence
+    }
+
+    fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    fn read(&mut self, first: u32, into: &mut [u8]) -> io::Result<()> {
+        let read = self.file.read_at(u64::from(first) * replication::wal::BLOCK_BYTES as u64, into)?;
+        if read < into.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+}
+
+/// The segments in the log's folder; files that a crash left half prepared are removed.
+fn wal_segments(folder: &Path) -> Result<Vec<WalSegment>, RestoreError> {
+    let failed = |path: &Path, source| RestoreError::Io { path: path.to_path_buf(), source };
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|source| failed(folder, source))? {
+        let path = entry.map_err(|source| failed(folder, source))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("prepare-") || name.starts_with("spare-") {
+            std::fs::remove_file(&path).map_err(|source| failed(&path, source))?;
+            continue;
+        }
+        let Some(sequence) = segment_sequence(&path) else { continue };
+        let file = BlockFile::open(&segment_file(folder, sequence), PreferDirect::Yes)
+            .map_err(|source| failed(&path, source))?;
+        let bytes = file.len().map_err(|source| failed(&path, source))?;
+        let blocks = u32::try_from(bytes / replication::wal::BLOCK_BYTES as u64).unwrap_or(u32::MAX);
+        segments.push(WalSegment { sequence, file, blocks });
+    }
+    Ok(segments)
+}

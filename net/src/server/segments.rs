@@ -1,0 +1,199 @@
+//! Segment files of partition logs: the bridge between what a log asks for and the files that hold it.
+
+use super::data_dir::partition_file;
+use super::mail::{Mail, ShardMail};
+use super::post::{Post, deliver};
+use bytes::Bytes;
+use engine::ids::PartitionId;
+use engine::partition::LogAction;
+use hardware::block_file::BlockFile;
+use hardware::mapping::MappedSegment;
+use hardware::reactor::Reactor;
+use hardware::storage::{StorageHandle, StorageJob, StorageOutcome, StorageResult};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Which segment of which log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SegmentKey {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Generation of its log.
+    pub generation: u32,
+    /// Index of the segment.
+    pub segment: u32,
+}
+
+/// An open segment.
+pub struct OpenSegment {
+    /// For writing.
+    pub file: Arc<BlockFile>,
+    /// For reading.
+    pub map: Arc<MappedSegment>,
+    /// Written to since the last checkpoint.
+    pub unflushed: bool,
+    /// Writes under way, in the order of their offsets. The ring may end them in another.
+    writes: VecDeque<Writing>,
+}
+
+impl OpenSegment {
+    /// A segment whose file and map are open.
+    pub fn new(file: Arc<BlockFile>, map: Arc<MappedSegment>) -> OpenSegment {
+        OpenSegment { file, map, unflushed: false, writes: VecDeque::new() }
+    }
+
+    /// One write has ended; up to where everything has, if that moved.
+    fn ended(&mut self, token: u64) -> Option<u64> {
+        self.writes.iter_mut().filter(|write| write.token == token).for_each(|write| write.ended = true);
+        let mut upto = None;
+        while let Some(write) = self.writes.pop_front_if(|write| write.ended) {
+            upto = Some(write.end);
+        }
+        upto
+    }
+}
+
+struct Writing {
+    token: u64,
+    end: u64,
+    ended: bool,
+}
+
+/// The segment files of one shard.
+pub struct Segments {
+    folder: PathBuf,
+    open: HashMap<SegmentKey, OpenSegment>,
+    writing: HashMap<u64, SegmentKey>,
+    next_token: u64,
+    storage: StorageHandle,
+}
+
+/// Tokens of log writes have this bit, those of the write-ahead log do not.
+pub const LOG_TOKEN: u64 = 1 << 63;
+
+impl Segments {
+    /// The segments that recovery opened, in `folder`.
+    pub fn new(folder: PathBuf, open: HashMap<SegmentKey, OpenSegment>, storage: StorageHandle) -> Segments {
+        Segments { folder, open, writing: HashMap::new(), next_token: LOG_TOKEN, storage }
+    }
+
+    /// Carries out one action of a log.
+    ///
+    /// # Errors
+    /// The log names a segment that is not open, or the storage executor takes no more work: both end the server.
+    pub fn carry_out(&mut self, action: LogAction, reactor: &mut Reactor, post: &Post) -> io::Result<()> {
+        match action {
+            LogAction::NeedSegment { partition, generation, segment, bytes } => {
+                self.prepare(SegmentKey { partition, generation, segment }, bytes, post)
+            }
+            LogAction::Write { partition, generation, segment, offset, bytes } => {
+                self.write(SegmentKey { partition, generation, segment }, offset, bytes, reactor)
+            }
+            LogAction::RemoveSegment { partition, generation, segment } => {
+                self.remove(SegmentKey { partition, generation, segment }, post)
+            }
+        }
+    }
+
+    /// A segment that was asked for is there.
+    pub fn opened(&mut self, key: SegmentKey, file: Arc<BlockFile>, map: Arc<MappedSegment>) {
+        self.open.insert(key, OpenSegment { unflushed: true, ..OpenSegment::new(file, map) });
+    }
+
+    /// A write has ended; which segment is now readable up to where.
+    ///
+    /// # Errors
+    /// What the system said: the first failed write is the last.
+    pub fn written(&mut self, token: u64, result: io::Result<usize>) -> io::Result<Option<(SegmentKey, u64)>> {
+        let Some(key) = self.writing.remove(&token) else { return Ok(None) };
+        result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path(key).display())))?;
+        let Some(segment) = self.open.get_mut(&key) else { return Ok(None) };
+        segment.unflushed = true;
+        let Some(end) = segment.ended(token) else { return Ok(None) };
+        segment.map.publish(usize::try_from(end).unwrap_or(usize::MAX));
+        Ok(Some((key, end)))
+    }
+
+    /// The files that were written to since the last call.
+    pub fn take_unflushed(&mut self) -> Vec<Arc<BlockFile>> {
+        let unflushed = self.open.values_mut().filter(|segment| segment.unflushed);
+        unflushed
+            .map(|segment| {
+                segment.unflushed = false;
+                Arc::clone(&segment.file)
+            })
+            .collect()
+    }
+
+    /// The paths of all open segments.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.open.keys().map(|key| self.path(*key))
+    }
+
+    /// The file of a segment.
+    ///
+    /// # Errors
+    /// It is not open.
+    pub fn file(&self, key: SegmentKey) -> io::Result<Arc<BlockFile>> {
+        let open = self.open.get(&key).map(|segment| Arc::clone(&segment.file));
+        open.ok_or_else(|| io::Error::other(format!("{} is not open", self.path(key).display())))
+    }
+
+    fn path(&self, key: SegmentKey) -> PathBuf {
+        partition_file(&self.folder, key.partition.0, key.generation, key.segment)
+    }
+
+    fn prepare(&mut self, key: SegmentKey, bytes: u64, post: &Post) -> io::Result<()> {
+        let reply = post.return_address();
+        let done = move |result: StorageResult| {
+            let result = result.and_then(|outcome| match outcome {
+                StorageOutcome::Mapped(file, map) => Ok((file, map)),
+                _ => Err(io::Error::other("a segment was prepared without a map")),
+            });
+            let SegmentKey { partition, generation, segment } = key;
+            let mail = ShardMail::Segment { partition, generation, segment, result };
+            deliver(&reply, Mail::Shard(mail));
+        };
+        let path = self.path(key);
+        // A crash may have left a file of this name that no manifest knows.
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        submit(&self.storage, StorageJob::PrepareMapped { path, bytes }, Box::new(done))
+    }
+
+    fn write(&mut self, key: SegmentKey, offset: u64, bytes: Bytes, reactor: &mut Reactor) -> io::Result<()> {
+        let path = self.path(key);
+        let Some(segment) = self.open.get_mut(&key) else {
+            return Err(io::Error::other(format!("a log writes to {}, which is not open", path.display())));
+        };
+        let token = self.next_token;
+        self.next_token = self.next_token.wrapping_add(1) | LOG_TOKEN;
+        self.writing.insert(token, key);
+        segment.writes.push_back(Writing { token, end: offset + bytes.len() as u64, ended: false });
+        reactor.write_bytes(token, &segment.file, offset, bytes.into());
+        Ok(())
+    }
+
+    fn remove(&mut self, key: SegmentKey, post: &Post) -> io::Result<()> {
+        self.open.remove(&key);
+        let reply = post.return_address();
+        let done = move |result: StorageResult| {
+            if let Err(error) = result {
+                deliver(&reply, Mail::Removed(Err(error)));
+            }
+        };
+        submit(&self.storage, StorageJob::Remove { paths: vec![self.path(key)] }, Box::new(done))
+    }
+}
+
+/// Gives the storage executor a job.
+///
+/// # Errors
+/// It takes none: it has stopped, or its bounded queue is full.
+pub fn submit(storage: &StorageHandle, job: StorageJob, done: hardware::storage::StorageDone) -> io::Result<()> {
+    storage.submit(job, done).map_err(|refused| io::Error::other(refused.reason))
+}
