@@ -1,0 +1,162 @@
+//! Servers to measure: started on a free loopback port with a directory of their own, stopped when dropped.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to answer its first request.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The servers that a comparison knows how to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Ringkeeper with this many shard cores.
+    Ringkeeper {
+        /// The program.
+        program: PathBuf,
+        /// `--shard-cores`.
+        shard_cores: u32,
+    },
+    /// Apache ZooKeeper from Debian's package, standalone, default settings.
+    Zookeeper {
+        /// `-Xmx`, if not the JVM's own choice.
+        heap: Option<String>,
+    },
+    /// Redis without persistence.
+    Redis,
+}
+
+impl Kind {
+    /// How reports name it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Ringkeeper { .. } => "ringkeeper",
+            Kind::Zookeeper { .. } => "zookeeper",
+            Kind::Redis => "redis",
+        }
+    }
+
+    fn command(&self, folder: &Path, port: u16) -> io::Result<Command> {
+        Ok(match self {
+            Kind::Ringkeeper { program, shard_cores } => {
+                let mut command = Command::new(program);
+                command.arg("serve").arg("--data-dir").arg(folder.join("data"));
+                command.args(["--client-port", &port.to_string(), "--shard-cores", &shard_cores.to_string()]);
+                command.args(["--set", "maxClientCnxns=0", "--set", "4lw.commands.whitelist=*"]);
+                command
+            }
+            Kind::Zookeeper { heap } => {
+                let config = folder.join("zoo.cfg");
+                let data = folder.join("data");
+                std::fs::write(
+                    &config,
+                    format!(
+                        "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n",
+                        data.display()
+                    ),
+                )?;
+                let mut command = Command::new("java");
+                command.args(heap.iter().map(|heap| format!("-Xmx{heap}")));
+                command.arg("-Dzookeeper.root.logger=WARN,CONSOLE").arg("-Dzookeeper.log.threshold=WARN");
+                command.args(["-cp", "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar"]);
+                command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
+                command
+            }
+            Kind::Redis => {
+                let mut command = Command::new("redis-server");
+                command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+                command.arg("--dir").arg(folder);
+                command
+            }
+        })
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts it in `folder` (which may hold the data of an earlier start) on a free port, on one core if `pin` names
+    /// it, and waits until it answers.
+    ///
+    /// # Errors
+    /// The program is missing, exits, or does not answer within a minute; the message names its log.
+    pub fn start(kind: &Kind, folder: &Path, pin: Option<usize>) -> io::Result<Server> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let plain = kind.command(folder, port)?;
+        let mut command = match pin {
+            Some(core) => {
+                let mut pinned = Command::new("taskset");
+                pinned.arg("-c").arg(core.to_string()).arg(plain.get_program()).args(plain.get_args());
+                pinned
+            }
+            None => plain,
+        };
+        let log = folder.join(format!("{}.log", kind.name()));
+        let output = std::fs::File::create(&log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child =
+            command.spawn().map_err(|error| io::Error::other(format!("{} cannot be started: {error}", kind.name())))?;
+        let mut server = Server { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) };
+        server.wait_until_ready(kind, &log)?;
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait_until_ready(&mut self, kind: &Kind, log: &Path) -> io::Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(io::Error::other(format!("{} ended: {status}; see {}", kind.name(), log.display())));
+            }
+            let question: &[u8] = if *kind == Kind::Redis { b"PING\r\n" } else { b"srvr" };
+            if self.ask(question).is_ok_and(|answer| answer.contains("PONG") || answer.contains("Mode:")) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Err(io::Error::other(format!("{} does not answer; see {}", kind.name(), log.display())))
+    }
+
+    fn ask(&self, question: &[u8]) -> io::Result<String> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(question)?;
+        let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
+        loop {
+            match stream.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(read) => answer.extend_from_slice(&chunk[..read]),
+                Err(error) if answer.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+            if answer.ends_with(b"PONG\r\n") {
+                break;
+            }
+        }
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Killed rather than asked: what is measured is over, and the directory is the caller's to remove.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
