@@ -1,29 +1,30 @@
-//! Who belongs to the ensemble, and whether this build can serve it.
+//! Who belongs to the ensemble, and what this server is in it.
 
 use super::EnsembleConfig;
 use super::member::{Member, Role, parse_role};
 use super::reader::Reader;
-use crate::problem::ConfigError;
+use crate::problem::{ConfigError, WarningKind};
 use crate::raw::Setting;
 
-/// The members, from `server.N` in the file or from the file that `dynamicConfigFile` names.
-pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Member> {
+/// The members, from `server.N` in the file or from the file that `dynamicConfigFile` names, and all the lines that
+/// make up the configuration, as they stand.
+pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<Member>, Vec<(String, String)>) {
     let raw = reader.raw;
     let dynamic_name = reader.text("dynamicConfigFile");
-    let mut members = Vec::new();
+    let mut found = Found::default();
     for (key, setting) in raw.iter().filter(|(key, _)| is_membership(key)) {
         if dynamic_name.is_some() {
             let message = "must stand in the file that dynamicConfigFile names, and only there".to_owned();
             push(reader, key, setting, message);
         } else {
-            read_line(reader, key, setting, &mut members);
+            read_line(reader, key, setting, &mut found);
         }
     }
     match (raw.dynamic(), dynamic_name) {
         (Some(dynamic), _) => {
             for (key, setting) in dynamic {
                 if is_membership(key) {
-                    read_line(reader, key, setting, &mut members);
+                    read_line(reader, key, setting, &mut found);
                 } else {
                     let message = "does not belong here: a dynamic configuration file holds server.N, group.N and \
                                    weight.N alone";
@@ -34,8 +35,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Member> {
         (None, Some(_)) => reader.wrong("dynamicConfigFile", "names a file that cannot be read".to_owned()),
         (None, None) => {}
     }
-    members.sort_by_key(|member: &Member| member.id);
-    members
+    found.members.sort_by_key(|member: &Member| member.id);
+    (found.members, found.lines)
+}
+
+#[derive(Default)]
+struct Found {
+    members: Vec<Member>,
+    lines: Vec<(String, String)>,
 }
 
 /// `myid`, from a setting or from the file in the data directory.
@@ -59,14 +66,12 @@ pub(super) fn server_id(reader: &mut Reader<'_>, ensemble: &EnsembleConfig) -> O
     }
 }
 
-/// What QuorumPeerConfig demands of an ensemble, and what this build demands beyond it.
-pub(super) fn check(reader: &mut Reader<'_>, ensemble: &EnsembleConfig, server_id: Option<i64>) {
-    let observes = reader.word("peerType", "participant or observer", Role::Participant, |word| parse_role(word).ok())
-        == Role::Observer;
-    if observes {
-        let message = "this build serves an ensemble of one, which cannot be an observer".to_owned();
-        reader.wrong("peerType", message);
-    }
+/// What `QuorumPeerConfig.checkValidity` demands of an ensemble, and what this build demands beyond it. Returns whether
+/// this server observes.
+pub(super) fn check(reader: &mut Reader<'_>, ensemble: &EnsembleConfig, server_id: Option<i64>) -> Role {
+    let wished = reader.setting("peerType").is_some().then(|| {
+        reader.word("peerType", "participant or observer", Role::Participant, |word| parse_role(word).ok())
+    });
     let members = &ensemble.members;
     let participants = members.iter().filter(|member| member.role == Role::Participant).count();
     if members.is_empty() {
@@ -74,34 +79,50 @@ pub(super) fn check(reader: &mut Reader<'_>, ensemble: &EnsembleConfig, server_i
             let message = "=false needs at least one participant: add server.N, or let it be true".to_owned();
             reader.wrong("standaloneEnabled", message);
         }
-        return;
+        if wished == Some(Role::Observer) {
+            reader.wrong("peerType", "an observer needs an ensemble to observe: add its server.N lines".to_owned());
+        }
+        return Role::Participant;
     }
-    if members.len() > 1 || participants == 0 {
+    if participants == 0 || (participants == 1 && members.len() > 1 && ensemble.standalone_enabled) {
         let message = format!(
-            "this build serves an ensemble of one, and {} configured, {participants} of them as participant: leave one \
-             server.N line that is a participant, or none",
-            if members.len() == 1 { "one server is".to_owned() } else { format!("{} servers are", members.len()) }
+            "{} servers are configured, {participants} of them as participant: observers need at least two participants \
+             (one, with standaloneEnabled=false)",
+            members.len()
         );
         complain(reader, members, message);
-        return;
+        return Role::Participant;
     }
-    if ensemble.standalone_enabled {
-        return;
+    if !ensemble.is_distributed() {
+        return Role::Participant;
     }
     for (key, ticks) in [("initLimit", ensemble.init_limit_ticks), ("syncLimit", ensemble.sync_limit_ticks)] {
         if ticks == 0 {
             reader.wrong(key, "is not set, and an ensemble needs it (ZooKeeper's sample has 10 and 5)".to_owned());
         }
     }
-    if server_id.is_none() && reader.raw.myid_text().is_none() && reader.raw.get("myid").is_none() {
-        let message = "myid file is missing: write this server's number into the file myid in dataDir".to_owned();
-        reader.errors.push(ConfigError { key: "myid".to_owned(), value: None, origin: None, message });
-    } else if let Some(id) = server_id
-        && ensemble.members.iter().all(|member| member.id != id)
-    {
-        let message = format!("this server's number is {id}, and there is no line server.{id}");
+    let Some(id) = server_id else {
+        if reader.raw.myid_text().is_none() && reader.raw.get("myid").is_none() {
+            let message = "myid file is missing: write this server's number into the file myid in dataDir".to_owned();
+            reader.errors.push(ConfigError { key: "myid".to_owned(), value: None, origin: None, message });
+        }
+        return Role::Participant;
+    };
+    if !(1..=255).contains(&id) {
+        let message = format!("this server's number is {id}: choose one from 1 to 255, which fits into session ids");
         reader.errors.push(ConfigError { key: "myid".to_owned(), value: None, origin: None, message });
     }
+    let Some(own) = members.iter().find(|member| member.id == id) else {
+        let message = format!("this server's number is {id}, and there is no line server.{id}");
+        reader.errors.push(ConfigError { key: "myid".to_owned(), value: None, origin: None, message });
+        return Role::Participant;
+    };
+    if wished.is_some_and(|wished| wished != own.role) {
+        // The member's line decides (`QuorumPeerConfig.setupPeerType`).
+        let message = format!("differs from the role in the line server.{id}, which decides");
+        reader.warn(WarningKind::Adjusted, "peerType", message);
+    }
+    own.role
 }
 
 fn is_membership(key: &str) -> bool {
@@ -111,15 +132,13 @@ fn is_membership(key: &str) -> bool {
         && key != "server.realm"
 }
 
-fn read_line(reader: &mut Reader<'_>, key: &str, setting: &Setting, members: &mut Vec<Member>) {
-    let Some(number) = key.strip_prefix("server.") else {
-        let message = "groups and weights need an ensemble, and this build serves an ensemble of one".to_owned();
-        push(reader, key, setting, message);
-        return;
-    };
+fn read_line(reader: &mut Reader<'_>, key: &str, setting: &Setting, found: &mut Found) {
+    found.lines.push((key.to_owned(), setting.value.clone()));
+    // Groups and weights are judged together with the members, by whoever builds the quorum from these lines.
+    let Some(number) = key.strip_prefix("server.") else { return };
     match number.parse() {
         Ok(id) => match Member::parse(id, &setting.value) {
-            Ok(member) => members.push(member),
+            Ok(member) => found.members.push(member),
             Err(message) => push(reader, key, setting, message),
         },
         Err(_) => push(reader, key, setting, format!("'{number}' is not a server number")),

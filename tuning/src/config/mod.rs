@@ -34,10 +34,20 @@ pub struct EnsembleConfig {
     pub connect_to_learner_master_limit_ticks: u32,
     /// The members; empty for a lone server without `server.N`.
     pub members: Vec<Member>,
+    /// The lines `server.N`, `group.N` and `weight.N` as they stand, keys and values.
+    pub lines: Vec<(String, String)>,
     /// `standaloneEnabled`: false makes a single server an ensemble of one member.
     pub standalone_enabled: bool,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+}
+
+impl EnsembleConfig {
+    /// Whether this server is one of several, or takes part in elections although it is alone
+    /// (`QuorumPeerConfig.isDistributed`).
+    pub fn is_distributed(&self) -> bool {
+        self.members.len() > 1 || (self.members.len() == 1 && !self.standalone_enabled)
+    }
 }
 
 /// Settings of this server alone.
@@ -45,6 +55,8 @@ pub struct EnsembleConfig {
 pub struct LocalConfig {
     /// This server's number (`myid`), if it has one.
     pub server_id: Option<i64>,
+    /// What it is in its ensemble.
+    pub role: Role,
     /// Directories, log and durability.
     pub storage: StorageConfig,
     /// The client port and what may connect to it.

@@ -4,7 +4,7 @@ use super::reader::Reader;
 use super::values::{DigestAlgorithm, FourLetterWhitelist};
 use super::{
     AdminConfig, AuthConfig, ClientConfig, Config, ConnectionThrottleConfig, EnsembleConfig, FrameConfig, HostConfig,
-    LocalConfig, NodesConfig, SessionConfig, StorageConfig, ThrottleConfig, membership,
+    LocalConfig, Member, NodesConfig, SessionConfig, StorageConfig, ThrottleConfig, membership,
 };
 use crate::catalog::{self, Effect};
 use crate::problem::{ConfigError, Warning, WarningKind};
@@ -27,12 +27,13 @@ pub(crate) fn resolve(raw: &RawConfig) -> Result<(Config, Vec<Warning>), Vec<Con
 fn read(reader: &mut Reader<'_>) -> Config {
     let ensemble = read_ensemble(reader);
     let server_id = membership::server_id(reader, &ensemble);
-    membership::check(reader, &ensemble, server_id);
+    let role = membership::check(reader, &ensemble, server_id);
     let read_only_mode_enabled = reader.boolean("readonlymode.enabled", false);
     let local = LocalConfig {
         server_id,
+        role,
         storage: read_storage(reader),
-        client: read_client(reader, &ensemble),
+        client: read_client(reader, &ensemble, server_id),
         session: read_session(reader, ensemble.tick_time_ms, read_only_mode_enabled),
         frame: read_frame(reader),
         throttle: read_throttle(reader),
@@ -49,13 +50,15 @@ fn read_ensemble(reader: &mut Reader<'_>) -> EnsembleConfig {
     if reader.optional_number("electionAlg", i32::MIN..=i32::MAX).is_some_and(|algorithm| algorithm != 3) {
         reader.wrong("electionAlg", "must be 3, the only algorithm there is".to_owned());
     }
+    let (members, lines) = membership::read(reader);
     EnsembleConfig {
         // A tick beyond an hour is a slip; the bound also keeps 20 ticks within an int.
         tick_time_ms: reader.number("tickTime", 1..=3_600_000, tick_time_default),
         init_limit_ticks: reader.number("initLimit", 0..=INT_MAX, 0),
         sync_limit_ticks: reader.number("syncLimit", 0..=INT_MAX, 0),
         connect_to_learner_master_limit_ticks: reader.number("connectToLearnerMasterLimit", 0..=INT_MAX, 0),
-        members: membership::read(reader),
+        members,
+        lines,
         standalone_enabled: reader.boolean("standaloneEnabled", true),
         reconfig_enabled: reader.boolean("reconfigEnabled", false),
     }
@@ -124,11 +127,9 @@ fn read_purge_interval(reader: &mut Reader<'_>) -> u64 {
     reader.word("autopurge.purgeInterval", "hours, or a number with one of the units ms, s, m, h, d", 0, parse)
 }
 
-fn read_client(reader: &mut Reader<'_>, ensemble: &EnsembleConfig) -> ClientConfig {
-    let from_member = match ensemble.members.as_slice() {
-        [only] => only.client.clone(),
-        _ => None,
-    };
+fn read_client(reader: &mut Reader<'_>, ensemble: &EnsembleConfig, server_id: Option<i64>) -> ClientConfig {
+    let own = ensemble.members.iter().find(|member| Some(member.id) == server_id);
+    let from_member = own.and_then(|member| member.client.clone());
     let port_is_set = reader.setting("clientPort").is_some();
     let address = match reader.text("clientPortAddress") {
         Some(_) if !port_is_set && reader.raw.has_file_defaults() => {
@@ -154,7 +155,7 @@ fn read_client(reader: &mut Reader<'_>, ensemble: &EnsembleConfig) -> ClientConf
             2181
         }
     };
-    refuse_tls(reader, ensemble);
+    refuse_tls(reader, own);
     ClientConfig {
         port,
         address: address.filter(|host| !host.parse().is_ok_and(|address: IpAddr| address.is_unspecified())),
@@ -167,17 +168,17 @@ fn read_client(reader: &mut Reader<'_>, ensemble: &EnsembleConfig) -> ClientConf
 }
 
 /// A port that was asked for and is not served must not go unnoticed.
-fn refuse_tls(reader: &mut Reader<'_>, ensemble: &EnsembleConfig) {
+fn refuse_tls(reader: &mut Reader<'_>, own: Option<&Member>) {
     const REMEDY: &str = "TLS is not there yet, so this port cannot be served: remove the key, or end TLS in a proxy";
     if reader.optional_number("secureClientPort", 0..=u16::MAX).is_some() {
         reader.wrong("secureClientPort", REMEDY.to_owned());
     } else if reader.setting("secureClientPortAddress").is_some() {
         reader.wrong("secureClientPortAddress", "is set but secureClientPort is not".to_owned());
     }
-    if let [only] = ensemble.members.as_slice()
-        && only.secure_client.is_some()
+    if let Some(own) = own
+        && own.secure_client.is_some()
     {
-        reader.wrong(&format!("server.{}", only.id), format!("names a TLS client port: {REMEDY}"));
+        reader.wrong(&format!("server.{}", own.id), format!("names a TLS client port: {REMEDY}"));
     }
 }
 

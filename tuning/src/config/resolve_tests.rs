@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::config::LogLevel;
+use crate::config::{LogLevel, Role};
 use std::path::Path;
 
 const LEAST: &str = "dataDir=/d\nclientPort=2181\n";
@@ -102,16 +102,32 @@ fn membership_next_to_a_dynamic_file_is_refused() {
 }
 
 #[test]
-fn one_member_is_served_and_more_are_refused() {
+fn one_member_serves_alone_and_several_are_an_ensemble() {
     let (config, _) = loaded("server.7=a:2888:3888\n");
     assert_eq!((config.local.server_id, config.ensemble.members.len()), (Some(7), 1));
+    assert!(!config.ensemble.is_distributed());
     let (config, _) = crate::load(&file("dataDir=/d\nserver.7=a:2888:3888;127.0.0.1:2199\n")).unwrap();
     assert_eq!((config.local.client.port, config.local.client.address.as_deref()), (2199, Some("127.0.0.1")));
-    assert!(error("server.1=a:1:2\nserver.2=b:1:2").contains("2 servers are configured, 2 of them as participant"));
-    assert!(error("server.1=a:1:2\nserver.2=b:1:2:observer").contains("2 servers are configured, 1 of them"));
     assert!(error("server.1=a:1:2;2182").contains("differs from the client port 2182"));
-    assert!(error("server.1=a:1:2\ngroup.1=1").contains("groups and weights"));
-    assert!(error("peerType=observer").contains("cannot be an observer"));
+    assert!(error("server.1=a:1:2\nserver.2=b:1:2:observer").contains("observers need at least two participants"));
+    assert!(error("server.2=b:1:2:observer").contains("0 of them as participant"));
+    assert!(error("peerType=observer").contains("needs an ensemble"));
+
+    let three = "initLimit=10\nsyncLimit=5\nserver.1=a:1:2\nserver.2=b:1:2;2182\nserver.3=c:1:2:observer\nweight.1=2\n";
+    let with_id = |id: &[u8], more: &str| {
+        let mut raw = file(&format!("dataDir=/d\n{three}{more}"));
+        raw.add_myid_file("/d/myid", id);
+        crate::load(&raw)
+    };
+    let (config, _) = with_id(b"2", "").unwrap();
+    assert!(config.ensemble.is_distributed());
+    assert_eq!((config.local.client.port, config.local.role), (2182, Role::Participant), "each its own line");
+    assert_eq!(config.ensemble.lines.len(), 4);
+    let (config, warnings) = with_id(b"3", "clientPort=2183\npeerType=participant\n").unwrap();
+    assert_eq!(config.local.role, Role::Observer);
+    assert!(warnings.iter().any(|warning| warning.to_string().contains("peerType")), "{warnings:?}");
+    assert!(with_id(b"0", "clientPort=1\n").unwrap_err().iter().any(|error| error.message.contains("from 1 to 255")));
+    assert!(error(&format!("{three}")).contains("myid file is missing"));
 }
 
 #[test]
