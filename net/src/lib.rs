@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod connection;
+pub mod ensemble;
 pub mod four_letter;
 pub mod frame;
 pub mod metrics;

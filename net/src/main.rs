@@ -27,6 +27,8 @@ enum Verb {
     Serve(Box<ServeArgs>),
     /// A command line client, as zkCli.sh
     Cli(net::cli::CliArgs),
+    /// Starts several servers on this machine as one ensemble, for trying things out
+    Ensemble(net::ensemble::EnsembleArgs),
 }
 
 fn main() -> ExitCode {
@@ -39,5 +41,6 @@ fn main() -> ExitCode {
         None => net::server::serve(&ServeArgs::default()),
         Some(Verb::Serve(args)) => net::server::serve(&args),
         Some(Verb::Cli(args)) => net::cli::main(args),
+        Some(Verb::Ensemble(args)) => net::ensemble::main(&args),
     }
 }

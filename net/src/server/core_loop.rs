@@ -140,7 +140,7 @@ impl Core {
             admission,
             metrics: CoreMetrics::new(),
             touched: Vec::new(),
-            serving: Serving::ReadWrite,
+            serving: if context.config.ensemble.is_distributed() { Serving::No } else { Serving::ReadWrite },
             outstanding: 0,
             outstanding_max: context.config.local.throttle.global_outstanding_limit as usize,
             dice: u64::from(id.0) ^ 0x9E37_79B9_7F4A_7C15,
@@ -562,12 +562,39 @@ impl Core {
                     warn!("a file that is no longer needed stays: {problem}");
                 }
             }
+            Mail::Dialed { token, result } => {
+                let _ = (token, result);
+            }
+            Mail::Serving(serving) => self.serve_as(serving),
             Mail::Reset(effect) => self.reset(effect),
             Mail::Look => {}
             Mail::RoleDone => self.role_done = true,
             Mail::Shutdown => self.begin_stopping(),
         }
         Ok(())
+    }
+
+    /// A member that has lost its leader or its quorum serves nobody: clients find another server, or come back
+    /// (`ServerCnxnFactory.closeAll`).
+    fn serve_as(&mut self, serving: Serving) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.parts.serving = serving;
+        if serving != Serving::No {
+            return;
+        }
+        // Nobody is left to be answered.
+        self.parts.outstanding = 0;
+        let all: Vec<ConnId> = self.clients.iter_mut().map(|(id, _)| id).collect();
+        for id in all {
+            self.with(id, |client, _| {
+                // A question of an operator is answered by any server.
+                if !client.surveyed {
+                    client.connection.end();
+                }
+            });
+        }
     }
 
     /// Notes what connections wait for; what makes them act is kept for [`Self::act`].

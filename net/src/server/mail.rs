@@ -5,6 +5,7 @@
 //! [`super::marks`].
 
 use super::survey::SurveyPart;
+use crate::connection::Serving;
 use crate::four_letter::{Effect, Needs};
 use engine::acl::{AclId, AclList};
 use engine::ids::{ConnId, CoreId, Origin, PartitionId, SessionId, ShardId};
@@ -20,6 +21,7 @@ use replication::request::WriteAnswer;
 use replication::role::Input;
 use replication::wal::SegmentHandle;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// One message, to one core.
@@ -68,6 +70,15 @@ pub enum Mail {
     },
     /// From the storage executor: retired files are gone.
     Removed(io::Result<()>),
+    /// From a dialling thread: a connection to a peer is there, or could not be made.
+    Dialed {
+        /// Which attempt.
+        token: u64,
+        /// The connected socket.
+        result: io::Result<OwnedFd>,
+    },
+    /// To every core: from here on clients are served in this way. Whoever is connected when that ends is let go.
+    Serving(Serving),
     /// To every core: set counters back.
     Reset(Effect),
     /// The view may have moved; nothing else is said.
