@@ -48,7 +48,7 @@ pub struct ShardCounters {
     pub dead_bytes: u64,
     /// Bytes of the logs that are not known to be written.
     pub unwritten_bytes: u64,
-    /// Bytes of memory: indexes, unwritten logs, watches, history.
+    /// Bytes of memory: indexes, unwritten logs, watches, history, listings.
     pub memory_bytes: u64,
     /// Reads under way.
     pub jobs: u64,
@@ -126,7 +126,7 @@ impl Shard {
     pub fn counters(&self) -> ShardCounters {
         let mut counters = ShardCounters {
             watches: self.watches.counts(),
-            memory_bytes: (self.watches.memory_bytes() + self.history.memory_bytes()) as u64,
+            memory_bytes: (self.watches.memory_bytes() + self.history.memory_bytes() + self.listings.memory_bytes()) as u64,
             jobs: self.jobs.len() as u64,
             ..ShardCounters::default()
         };
