@@ -61,6 +61,8 @@ pub struct Shard {
     jobs: Jobs,
     checkpoint: Option<Checkpoint>,
     touched: Touched,
+    /// A partition may want compaction.
+    may_compact: bool,
     /// A partition may wait for [`Partition::release_retired`].
     has_retired: bool,
     log_actions: Vec<LogAction>,
@@ -95,6 +97,7 @@ impl Shard {
             jobs: Jobs::default(),
             checkpoint: None,
             touched: Touched::default(),
+            may_compact: true,
             has_retired: false,
             log_actions: Vec::new(),
             audience: Audience::default(),
