@@ -20,3 +20,6 @@ pub mod request;
 pub mod role;
 pub mod session;
 pub mod wal;
+
+#[cfg(test)]
+mod simulation;

@@ -19,8 +19,9 @@ use super::record::{Link, Record, decode, is_intact, padded};
 use super::types::{Damage, Fault, LogAddress, NodeImage, Place};
 use crate::zxid::Zxid;
 
-/// A log smaller than this is not worth the trouble, in bytes.
-const WORTH_BYTES: u64 = 1 << 20;
+/// A log smaller than this is not worth the trouble, in bytes: every generation costs a few files, made, flushed and
+/// removed.
+const WORTH_BYTES: u64 = 4 << 20;
 /// Bytes whose presence in memory is checked at once.
 const WINDOW: u64 = 256 << 10;
 
@@ -62,7 +63,8 @@ impl Partition {
     /// Begins a new generation, unless compaction is under way.
     pub fn start_compaction(&mut self) {
         if self.compaction.is_none() {
-            let slots = self.log.begin_generation(self.live / 8);
+            // A log that has grown so far will again: few large segments rather than many that double.
+            let slots = self.log.begin_generation((self.live / 8).max(self.log.total_bytes() / 4));
             self.compaction = Some(Compaction { slots, done: 0, offset: 0, resident: 0, scratch: Vec::new() });
         }
     }

@@ -217,6 +217,12 @@ impl Shard {
             }
             Task::List { place, entry, with_stat, onward, count } => {
                 let mut granted = granted;
+                if *onward == Onward::From(None)
+                    && let Some((names, known)) = self.listings.get(entry.hash, view)
+                {
+                    out.extend_from_slice(names);
+                    (*count, *onward) = (known, Onward::End);
+                }
                 if let Onward::From(from) = *onward {
                     if !granted {
                         let missing = self.names_missing(view, *place, entry.hash, from, STEP_ENTRIES);
@@ -232,6 +238,7 @@ impl Shard {
                     if *onward != Onward::End {
                         return Ok(Step::More);
                     }
+                    self.keep_names(view, *place, entry.hash, &out[start + 4..], *count);
                 }
                 if *with_stat {
                     if let Some(step) = self.entry_missing(*place, entry, granted) {

@@ -18,6 +18,7 @@ mod action;
 mod changes;
 mod history;
 mod job;
+mod listings;
 mod reading;
 mod storage;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::zxid::Zxid;
 use changes::{Change, Heard};
 use history::{History, child_key};
 use job::Jobs;
+use listings::Listings;
 use std::sync::Arc;
 use storage::{Checkpoint, Touched};
 
@@ -54,10 +56,13 @@ pub struct Shard {
     /// The newest view that a read or pin has named.
     newest_view: Zxid,
     history: History,
+    listings: Listings,
     watches: WatchTable,
     jobs: Jobs,
     checkpoint: Option<Checkpoint>,
     touched: Touched,
+    /// A partition may want compaction.
+    may_compact: bool,
     /// A partition may wait for [`Partition::release_retired`].
     has_retired: bool,
     log_actions: Vec<LogAction>,
@@ -88,9 +93,11 @@ impl Shard {
             applied,
             newest_view: applied,
             history,
+            listings: Listings::default(),
             jobs: Jobs::default(),
             checkpoint: None,
             touched: Touched::default(),
+            may_compact: true,
             has_retired: false,
             log_actions: Vec::new(),
             audience: Audience::default(),
@@ -169,6 +176,9 @@ impl Shard {
         if !self.is_alone() || self.history.has_pins() {
             self.remember(txn.zxid, id, &routed.piece, &applied);
         }
+        if !self.listings.is_empty() {
+            self.keep_listing(txn.zxid, &routed.piece, &applied);
+        }
         if let (Some(entry), Some((origin, op))) = (applied.current, routed.stat_for) {
             self.capture(place, entry, CapturedStat { origin, op, stat: Default::default() });
         }
@@ -184,6 +194,20 @@ impl Shard {
         if let Some(change) = applied.child {
             let before = (!change.added).then_some(change.link);
             self.history.children.note(zxid, (hash, child_key(change.child)), before);
+        }
+    }
+
+    /// Keeps the listing of a parent up to date.
+    fn keep_listing(&mut self, zxid: Zxid, piece: &Piece, applied: &Applied) {
+        match piece {
+            Piece::Link { parent, child, .. } if applied.child.is_some() => {
+                self.listings.link(*parent, path::name(&child.path), zxid);
+            }
+            Piece::Unlink { parent, child, .. } if applied.child.is_some() => {
+                self.listings.unlink(*parent, path::name(&child.path), zxid);
+            }
+            Piece::Remove { node } => self.listings.forget(node.hash),
+            _ => {}
         }
     }
 

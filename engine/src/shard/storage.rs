@@ -48,7 +48,7 @@ pub struct ShardCounters {
     pub dead_bytes: u64,
     /// Bytes of the logs that are not known to be written.
     pub unwritten_bytes: u64,
-    /// Bytes of memory: indexes, unwritten logs, watches, history.
+    /// Bytes of memory: indexes, unwritten logs, watches, history, listings.
     pub memory_bytes: u64,
     /// Reads under way.
     pub jobs: u64,
@@ -102,8 +102,13 @@ impl Shard {
     /// Takes a step of compaction in some partition that needs it, looking at some `max_bytes` of its log. The places
     /// that [`CompactionStep::Waiting`] names are to be made resident by the host before it calls again.
     pub fn compact(&mut self, max_bytes: u64) -> Option<(PartitionId, CompactionStep)> {
+        if !self.may_compact {
+            return None;
+        }
         let under_way = self.partitions.iter().position(|partition| partition.is_compacting());
-        let place = under_way.or_else(|| self.partitions.iter().position(|partition| partition.wants_compaction()))?;
+        let place = under_way.or_else(|| self.partitions.iter().position(|partition| partition.wants_compaction()));
+        self.may_compact = place.is_some();
+        let place = place?;
         let mark = self.applied.max(self.newest_view);
         let partition = &mut self.partitions[place];
         partition.start_compaction();
@@ -126,7 +131,8 @@ impl Shard {
     pub fn counters(&self) -> ShardCounters {
         let mut counters = ShardCounters {
             watches: self.watches.counts(),
-            memory_bytes: (self.watches.memory_bytes() + self.history.memory_bytes()) as u64,
+            memory_bytes: (self.watches.memory_bytes() + self.history.memory_bytes() + self.listings.memory_bytes())
+                as u64,
             jobs: self.jobs.len() as u64,
             ..ShardCounters::default()
         };
@@ -156,6 +162,7 @@ impl Shard {
         for place in self.touched.places.drain(..) {
             self.touched.is_listed[place] = false;
             self.partitions[place].actions(&mut self.log_actions);
+            self.may_compact |= self.partitions[place].wants_compaction();
         }
         out.extend(self.log_actions.drain(..).map(ShardAction::Log));
     }

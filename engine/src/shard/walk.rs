@@ -143,6 +143,35 @@ impl Shard {
         missing
     }
 
+    /// Keeps the names of a node's children as of a view, brought up to now, for whoever asks next.
+    pub(super) fn keep_names(&mut self, view: Zxid, place: usize, parent: PathHash, names: &[u8], count: u32) {
+        if self.listings.contains(parent) {
+            return;
+        }
+        self.listings.put(parent, names, count, view);
+        let past: SmallVec<[_; 8]> = self.past_children(view, parent, None).collect();
+        let partition = &self.partitions[place];
+        for (child, before) in past {
+            let (link, has_come) = match (before, partition.child(parent, child)) {
+                (None, Some(link)) => (link, true),
+                (Some(link), None) => (link, false),
+                (None, None) | (Some(_), Some(_)) => continue,
+            };
+            // What would have to be fetched is not worth it here.
+            let name = if partition.link_missing(link).is_none() { partition.child_name(link).ok() } else { None };
+            match name {
+                Some(name) if has_come => self.listings.link(parent, name, self.applied),
+                Some(name) => self.listings.unlink(parent, name, self.applied),
+                None => self.listings.forget(parent),
+            }
+        }
+        // A parent that was removed with its children left no undos of their links.
+        let now = partition.get(parent).map(|parent| parent.num_children);
+        if self.listings.count(parent) != now {
+            self.listings.forget(parent);
+        }
+    }
+
     /// The children of a node that have come or gone since a view, and their links as of it.
     fn past_children(
         &self,

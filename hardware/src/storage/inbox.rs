@@ -1,12 +1,8 @@
-//! The bounded queues between the cores and the executor, one per class of jobs.
-//!
-//! Takers are tasks of glommio or plain threads, so both a waker and a condition variable announce a new job.
+//! The bounded queues between the cores and the executor's threads, one per class of jobs.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
 
 use super::{Lane, Refused, RefusedReason, Shutdown, StorageDone, StorageJob, cancelled};
 
@@ -23,15 +19,9 @@ pub(super) struct Inbox {
 
 #[derive(Default)]
 struct State {
-    foreground: Queue,
-    bulk: Queue,
+    foreground: VecDeque<Work>,
+    bulk: VecDeque<Work>,
     closed: bool,
-}
-
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Work>,
-    taker: Option<Waker>,
 }
 
 impl Inbox {
@@ -46,47 +36,24 @@ impl Inbox {
 
     pub(super) fn push(&self, job: StorageJob, done: StorageDone) -> Result<(), Box<Refused>> {
         let lane = job.lane();
-        let taker = {
-            let mut state = self.lock();
-            let closed = state.closed;
-            let queue = state.queue(lane);
-            if closed || queue.jobs.len() >= self.queue_max {
-                let reason = if closed { RefusedReason::Stopped } else { RefusedReason::Full };
-                return Err(Box::new(Refused { job, done, reason }));
-            }
-            queue.jobs.push_back((job, done));
-            queue.taker.take()
-        };
-        self.arrived.notify_all();
-        if let Some(taker) = taker {
-            taker.wake();
+        let mut state = self.lock();
+        let closed = state.closed;
+        let queue = state.queue(lane);
+        if closed || queue.len() >= self.queue_max {
+            let reason = if closed { RefusedReason::Stopped } else { RefusedReason::Full };
+            return Err(Box::new(Refused { job, done, reason }));
         }
+        queue.push_back((job, done));
+        drop(state);
+        self.arrived.notify_all();
         Ok(())
     }
 
-    /// The next job of `lane`, in a task; `None` when closed and empty.
-    pub(super) async fn next(&self, lane: Lane) -> Option<Work> {
-        poll_fn(|context| {
-            let mut state = self.lock();
-            let closed = state.closed;
-            let queue = state.queue(lane);
-            match queue.jobs.pop_front() {
-                Some(work) => Poll::Ready(Some(work)),
-                None if closed => Poll::Ready(None),
-                None => {
-                    queue.taker = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-
-    /// The next job of the first of `lanes` that has one, in a thread; `None` when closed and empty.
-    pub(super) fn wait_for(&self, lanes: &[Lane]) -> Option<Work> {
+    /// The next job of `lane`; `None` when closed and empty.
+    pub(super) fn wait_for(&self, lane: Lane) -> Option<Work> {
         let mut state = self.lock();
         loop {
-            if let Some(work) = lanes.iter().find_map(|lane| state.queue(*lane).jobs.pop_front()) {
+            if let Some(work) = state.queue(lane).pop_front() {
                 return Some(work);
             }
             if state.closed {
@@ -98,19 +65,16 @@ impl Inbox {
 
     /// Accepts nothing more, and cancels what waits if asked.
     pub(super) fn close(&self, how: Shutdown) {
-        let (dropped, takers) = {
-            let mut state = self.lock();
-            state.closed = true;
-            let mut dropped = Vec::new();
-            if how == Shutdown::Cancel {
-                self.cancelling.store(true, Ordering::Relaxed);
-                dropped.extend(state.foreground.jobs.drain(..));
-                dropped.extend(state.bulk.jobs.drain(..));
-            }
-            (dropped, [state.foreground.taker.take(), state.bulk.taker.take()])
-        };
+        let mut dropped = Vec::new();
+        let mut state = self.lock();
+        state.closed = true;
+        if how == Shutdown::Cancel {
+            self.cancelling.store(true, Ordering::Relaxed);
+            dropped.extend(state.foreground.drain(..));
+            dropped.extend(state.bulk.drain(..));
+        }
+        drop(state);
         self.arrived.notify_all();
-        takers.into_iter().flatten().for_each(Waker::wake);
         for (job, done) in dropped {
             tracing::debug!(?job, "cancelled");
             done(Err(cancelled()));
@@ -128,7 +92,7 @@ impl Inbox {
 }
 
 impl State {
-    fn queue(&mut self, lane: Lane) -> &mut Queue {
+    fn queue(&mut self, lane: Lane) -> &mut VecDeque<Work> {
         match lane {
             Lane::Foreground => &mut self.foreground,
             Lane::Bulk => &mut self.bulk,
@@ -139,8 +103,8 @@ impl State {
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State")
-            .field("foreground", &self.foreground.jobs.len())
-            .field("bulk", &self.bulk.jobs.len())
+            .field("foreground", &self.foreground.len())
+            .field("bulk", &self.bulk.len())
             .field("closed", &self.closed)
             .finish()
     }
@@ -162,8 +126,9 @@ mod tests {
     use std::io::ErrorKind;
     use std::sync::mpsc;
 
-    fn compute() -> StorageJob {
-        StorageJob::Compute { step: Box::new(|| false) }
+    fn read() -> StorageJob {
+        let path = std::path::PathBuf::new();
+        StorageJob::ReadStream { path, from: 0, to: 0, chunk: 1, each: Box::new(|_, _| true) }
     }
 
     fn remove() -> StorageJob {
@@ -171,16 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn each_class_has_its_own_bound_and_foreground_goes_first() {
+    fn each_class_has_its_own_bound_and_its_own_takers() {
         let inbox = Inbox::new(2);
         for _ in 0..2 {
-            inbox.push(compute(), Box::new(|_| ())).unwrap();
+            inbox.push(read(), Box::new(|_| ())).unwrap();
         }
-        assert_eq!(inbox.push(compute(), Box::new(|_| ())).unwrap_err().reason, RefusedReason::Full);
+        assert_eq!(inbox.push(read(), Box::new(|_| ())).unwrap_err().reason, RefusedReason::Full);
         inbox.push(remove(), Box::new(|_| ())).unwrap();
-        let both = [Lane::Foreground, Lane::Bulk];
-        assert!(matches!(inbox.wait_for(&both).unwrap().0, StorageJob::Remove { .. }));
-        assert!(matches!(inbox.wait_for(&both).unwrap().0, StorageJob::Compute { .. }));
+        assert!(matches!(inbox.wait_for(Lane::Foreground).unwrap().0, StorageJob::Remove { .. }));
+        assert!(matches!(inbox.wait_for(Lane::Bulk).unwrap().0, StorageJob::ReadStream { .. }));
     }
 
     #[test]
@@ -188,16 +152,16 @@ mod tests {
         for how in [Shutdown::Drain, Shutdown::Cancel] {
             let inbox = Inbox::new(2);
             let (out, results) = mpsc::channel();
-            inbox.push(compute(), Box::new(move |result| out.send(result).unwrap())).unwrap();
+            inbox.push(read(), Box::new(move |result| out.send(result).unwrap())).unwrap();
             inbox.close(how);
-            assert_eq!(inbox.push(compute(), Box::new(|_| ())).unwrap_err().reason, RefusedReason::Stopped);
-            let left = inbox.wait_for(&[Lane::Bulk]);
+            assert_eq!(inbox.push(read(), Box::new(|_| ())).unwrap_err().reason, RefusedReason::Stopped);
+            let left = inbox.wait_for(Lane::Bulk);
             assert_eq!(left.is_some(), how == Shutdown::Drain);
             assert_eq!(inbox.is_cancelling(), how == Shutdown::Cancel);
             if how == Shutdown::Cancel {
                 assert_eq!(results.recv().unwrap().unwrap_err().kind(), ErrorKind::Interrupted);
             }
-            assert!(inbox.wait_for(&[Lane::Bulk]).is_none());
+            assert!(inbox.wait_for(Lane::Bulk).is_none());
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Bulk file work off the request path: preparing segments, flushing, scanning, compaction, exports.
 //!
-//! Jobs run on a thread of their own, on glommio: two task queues with shares keep segments that a core waits for ahead
-//! of scans and rewrites, streams use direct I/O so that they do not push hot pages out of the cache, and long loops offer
-//! to yield. Where glommio cannot start (io_uring forbidden, locked memory too small) plain threads do the same work.
+//! Jobs run on two classes of plain threads, so that a segment which a core waits for is never behind a long scan.
+//! Streams use direct I/O through glommio, which keeps some transfers in flight and hot pages in the cache; where glommio
+//! cannot start (io_uring forbidden, locked memory too small) or a file system has no direct I/O, plain calls do the same.
 //!
 //! Nothing here is on the path of a request, and nothing waits here for a core: results go to a callback, which should
 //! do no more than put a message into a mailbox.
@@ -10,14 +10,18 @@
 //! | file | idea |
 //! |---|---|
 //! | `inbox` | the bounded queues between the cores and the executor |
-//! | `glommio_backend` | jobs on glommio |
-//! | `thread_backend` | jobs on plain threads |
-//! | `blocking` | each job as plain system calls |
+//! | `workers` | the threads |
+//! | `calls` | jobs that are a few system calls |
+//! | `stream` | reading and writing front to back, direct or not |
+//! | `direct` | direct transfers: requests, answers, and what happens when none comes |
+//! | `glommio_io` | the thread of the process that carries them out |
 
-mod blocking;
-mod glommio_backend;
+mod calls;
+mod direct;
+mod glommio_io;
 mod inbox;
-mod thread_backend;
+mod stream;
+mod workers;
 
 use std::fmt;
 use std::io;
@@ -28,11 +32,12 @@ use std::thread::JoinHandle;
 use crate::block_file::{BlockFile, PreferDirect};
 use crate::mapping::MappedSegment;
 
+use self::direct::Direct;
 use self::inbox::Inbox;
 
 /// A piece of bulk file work.
 ///
-/// Callbacks run on the executor's thread; each call should take well under a millisecond.
+/// Callbacks run on one of the executor's threads. Those of a stream keep only it waiting, all others should be short.
 pub enum StorageJob {
     /// Creates a file of `bytes`, allocates it, writes zeroes over it if asked (so that later writes change no metadata),
     /// and flushes it and its directory. Fails if the file exists; leaves nothing behind when it fails. Foreground.
@@ -92,7 +97,7 @@ pub enum StorageJob {
         /// Appends the next bytes to the (empty) buffer; `false` with or after the last.
         source: WriteSource,
     },
-    /// Computes in steps, with room for other jobs between them. Bulk.
+    /// Computes in steps, between which it can be cancelled. Foreground.
     Compute {
         /// Does one step; `false` after the last.
         step: Box<dyn FnMut() -> bool + Send>,
@@ -125,12 +130,12 @@ pub type StorageResult = io::Result<StorageOutcome>;
 /// Takes the result, on the executor's thread. Called exactly once for every job that was accepted.
 pub type StorageDone = Box<dyn FnOnce(StorageResult) + Send>;
 
-/// What carries out the jobs.
+/// What carries out the streams; all else runs on plain threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StorageBackend {
-    /// glommio.
+    /// glommio, with direct I/O. All executors of a process share it, and it ends with the process.
     Glommio,
-    /// Plain threads.
+    /// Plain threads, through the page cache.
     Threads,
 }
 
@@ -139,9 +144,9 @@ pub enum StorageBackend {
 pub struct StorageConfig {
     /// Jobs that may wait per class (foreground, bulk); more are refused.
     pub queue_max: usize,
-    /// Foreground jobs under way at once.
+    /// Foreground jobs under way at once: so many threads.
     pub foreground_max: usize,
-    /// Bulk jobs under way at once; each takes up to 2 MiB of buffers.
+    /// Bulk jobs under way at once: so many threads; each takes up to 4 MiB of buffers.
     pub bulk_max: usize,
     /// Insist on a backend; `None` tries glommio and falls back to threads.
     pub backend: Option<StorageBackend>,
@@ -149,7 +154,7 @@ pub struct StorageConfig {
 
 impl Default for StorageConfig {
     fn default() -> StorageConfig {
-        StorageConfig { queue_max: 1024, foreground_max: 8, bulk_max: 2, backend: None }
+        StorageConfig { queue_max: 1024, foreground_max: 4, bulk_max: 2, backend: None }
     }
 }
 
@@ -203,31 +208,23 @@ impl StorageExecutor {
     /// # Errors
     /// When no thread can be started, or when glommio was insisted on and cannot start.
     pub fn start(config: StorageConfig) -> io::Result<StorageExecutor> {
+        let direct = match config.backend {
+            Some(StorageBackend::Threads) => None,
+            Some(StorageBackend::Glommio) => Some(Direct::of_process()?),
+            None => Direct::of_process()
+                .inspect_err(|error| tracing::warn!(%error, "glommio cannot start; streams go through the page cache"))
+                .ok(),
+        };
+        let backend = if direct.is_some() { StorageBackend::Glommio } else { StorageBackend::Threads };
         let inbox = Arc::new(Inbox::new(config.queue_max));
         let handle = StorageHandle { inbox: Arc::clone(&inbox) };
-        let attempt = if config.backend == Some(StorageBackend::Threads) {
-            None
-        } else {
-            Some(glommio_backend::start(&inbox, &config))
-        };
-        match attempt {
-            Some(Ok(thread)) => {
-                tracing::info!(backend = "glommio", "storage executor started");
-                return Ok(StorageExecutor { handle, backend: StorageBackend::Glommio, threads: vec![thread] });
-            }
-            Some(Err(error)) if config.backend.is_some() => return Err(error),
-            Some(Err(error)) => {
-                tracing::warn!(%error, "glommio cannot start; bulk file work runs on plain threads");
-            }
-            None => {}
-        }
-        let mut executor = StorageExecutor { handle, backend: StorageBackend::Threads, threads: Vec::new() };
-        thread_backend::start(&inbox, &config, &mut executor.threads)?;
-        tracing::info!(backend = "threads", "storage executor started");
+        let mut executor = StorageExecutor { handle, backend, threads: Vec::new() };
+        workers::start(&inbox, &config, direct.as_ref(), &mut executor.threads)?;
+        tracing::info!(?backend, "storage executor started");
         Ok(executor)
     }
 
-    /// What carries out the jobs.
+    /// What carries out the streams.
     pub fn backend(&self) -> StorageBackend {
         self.backend
     }
@@ -277,7 +274,7 @@ impl StorageHandle {
     }
 }
 
-/// Which task queue a job runs in.
+/// Which threads a job runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lane {
     Foreground,
@@ -291,8 +288,9 @@ impl StorageJob {
             | StorageJob::PrepareMapped { .. }
             | StorageJob::SyncFiles { .. }
             | StorageJob::ReplaceFile { .. }
-            | StorageJob::Remove { .. } => Lane::Foreground,
-            StorageJob::ReadStream { .. } | StorageJob::WriteStream { .. } | StorageJob::Compute { .. } => Lane::Bulk,
+            | StorageJob::Remove { .. }
+            | StorageJob::Compute { .. } => Lane::Foreground,
+            StorageJob::ReadStream { .. } | StorageJob::WriteStream { .. } => Lane::Bulk,
         }
     }
 }

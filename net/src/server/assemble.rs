@@ -5,7 +5,8 @@
 //! main thread      signals, the end of cores
 //! core 0..n        reactor + connections + shard n (+ the replication role, on a small machine)
 //! core n           reactor + the replication role, from four processors on
-//! storage          segments, flushes, manifests, removals
+//! storage          segments, flushes, manifests, removals; streams of bulk reads
+//! storage-direct   the streams' direct transfers, on glommio
 //! ```
 
 use super::admission::Admission;
@@ -24,7 +25,7 @@ use hardware::kernel::KernelError;
 use hardware::listen::bind_listener;
 use hardware::mailbox::{MailReceiver, MailSender, mailbox};
 use hardware::reactor::{CoreWaker, Reactor, ReactorConfig, ReactorError};
-use hardware::storage::{Shutdown, StorageBackend, StorageConfig, StorageExecutor};
+use hardware::storage::{Shutdown, StorageConfig, StorageExecutor};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -108,11 +109,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
         plan.shards(),
         CoreId(plan.replication_thread() as u16),
     ));
-    // Plain threads, although the executor can do its work on glommio: there about one start in some hundreds slept on
-    // for ever with a finished call in hand, and the log waited for its first segment.
-    let storage =
-        StorageExecutor::start(StorageConfig { backend: Some(StorageBackend::Threads), ..Default::default() })
-            .map_err(|source| system("start the storage executor", source))?;
+    let storage = StorageExecutor::start(StorageConfig::default())
+        .map_err(|source| system("start the storage executor", source))?;
     let context = Arc::new(Context::new(&config, &data, &topology, storage.handle()));
     let restored = restore::restore(&context)?;
     let listeners = listen(&config, plan.shards())?;

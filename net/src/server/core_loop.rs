@@ -513,11 +513,20 @@ impl Core {
             self.deliver(letter)?;
         }
         self.mail = mail;
-        while let Some(letter) = self.parts.post.next_own() {
-            moved = true;
-            self.deliver(letter)?;
+        loop {
+            while let Some(letter) = self.parts.post.next_own() {
+                moved = true;
+                self.deliver(letter)?;
+            }
+            // What the shard answers to all of it comes at once, and is mail again.
+            let Parts { shard, post, .. } = &mut self.parts;
+            if let Some(shard) = shard {
+                shard.carry_out(&mut self.reactor, post).map_err(fatal)?;
+            }
+            if !self.parts.post.has_own() {
+                return Ok(moved);
+            }
         }
-        Ok(moved)
     }
 
     fn deliver(&mut self, mail: Mail) -> Result<(), String> {
@@ -526,7 +535,7 @@ impl Core {
             Mail::Shard(mail) => {
                 let Parts { shard, post, acls, .. } = &mut self.parts;
                 if let Some(shard) = shard {
-                    shard.deliver(mail, acls, &mut self.reactor, post).map_err(fatal)?;
+                    shard.deliver(mail, acls, post).map_err(fatal)?;
                 }
             }
             Mail::Client(mail) => self.client_mail(mail),
@@ -554,7 +563,7 @@ impl Core {
             Mail::ManifestWritten { zxid, result } => {
                 result.map_err(|problem| format!("the checkpoint could not be written: {problem}"))?;
                 if let Some(role) = &mut self.parts.role {
-                    role.checkpoint_done(zxid, &mut self.parts.post);
+                    role.checkpoint_done(self.parts.now, zxid, &mut self.parts.post);
                 }
             }
             Mail::Removed(result) => {

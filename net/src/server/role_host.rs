@@ -16,6 +16,12 @@ use replication::ledger::SubtreeUsage;
 use replication::role::{Action, Input, Now, Role};
 use std::sync::Arc;
 
+/// Between two checkpoints lies this many times what the first one took, however many transactions come: flushing must
+/// not take all of a disk that is fast.
+const CHECKPOINT_PAUSE: i64 = 9;
+/// And at the most this, in milliseconds, or starting again would take long.
+const CHECKPOINT_PAUSE_MAX_MS: i64 = 5_000;
+
 /// The role, hosted.
 pub struct RoleHost {
     role: Role,
@@ -28,11 +34,14 @@ pub struct RoleHost {
     checkpoint: Option<Checkpoint>,
     snap_count: u64,
     since_checkpoint: u64,
+    /// No checkpoint is begun before, on the monotonic clock: see [`CHECKPOINT_PAUSE`].
+    next_checkpoint_ms: i64,
     drained: bool,
 }
 
 /// A checkpoint that is being taken.
 struct Checkpoint {
+    begun_ms: i64,
     zxid: Zxid,
     system: Vec<u8>,
     cuts: Vec<ShardCut>,
@@ -61,6 +70,7 @@ impl RoleHost {
             checkpoint: None,
             snap_count,
             since_checkpoint: 0,
+            next_checkpoint_ms: i64::MIN,
             drained: false,
         }
     }
@@ -84,7 +94,7 @@ impl RoleHost {
     pub fn serve(&mut self, now: Now, post: &mut Post) {
         let mut actions = std::mem::take(&mut self.actions);
         self.role.serve(now, &mut actions);
-        self.carry_out(&mut actions, post);
+        self.carry_out(now, &mut actions, post);
         self.actions = actions;
     }
 
@@ -92,14 +102,17 @@ impl RoleHost {
     pub fn step(&mut self, now: Now, input: Input, post: &mut Post) {
         let mut actions = std::mem::take(&mut self.actions);
         self.role.step(now, input, &mut actions);
-        self.carry_out(&mut actions, post);
+        self.carry_out(now, &mut actions, post);
         self.actions = actions;
     }
 
     /// Hands the log what has gathered, and takes a checkpoint when one is due. Call at the end of a turn.
     pub fn end_of_turn(&mut self, clock: &Clock, reactor: &mut Reactor, post: &mut Post) {
         if self.since_checkpoint >= self.snap_count && self.checkpoint.is_none() {
-            self.step(clock.now(), Input::CheckpointDue, post);
+            let now = clock.now();
+            if now.mono_ms >= self.next_checkpoint_ms {
+                self.step(now, Input::CheckpointDue, post);
+            }
         }
         self.wal.submit(self.role.committed(), reactor, post);
     }
@@ -129,8 +142,12 @@ impl RoleHost {
     }
 
     /// The manifest with this zxid is durable: the log below it is no longer needed.
-    pub fn checkpoint_done(&mut self, zxid: Zxid, post: &mut Post) {
-        self.checkpoint = None;
+    pub fn checkpoint_done(&mut self, now: Now, zxid: Zxid, post: &mut Post) {
+        if let Some(checkpoint) = self.checkpoint.take() {
+            let took_ms = now.mono_ms.saturating_sub(checkpoint.begun_ms);
+            let pause_ms = took_ms.saturating_mul(CHECKPOINT_PAUSE).min(CHECKPOINT_PAUSE_MAX_MS);
+            self.next_checkpoint_ms = now.mono_ms.saturating_add(pause_ms);
+        }
         self.wal.retire(zxid, post);
         for shard in 0..self.topology.shards() {
             let shard = engine::ids::ShardId(shard);
@@ -138,7 +155,7 @@ impl RoleHost {
         }
     }
 
-    fn carry_out(&mut self, actions: &mut Vec<Action>, post: &mut Post) {
+    fn carry_out(&mut self, now: Now, actions: &mut Vec<Action>, post: &mut Post) {
         for action in actions.drain(..) {
             match action {
                 Action::Append { zxid, bytes } => {
@@ -183,7 +200,7 @@ impl RoleHost {
                 }
                 Action::Checkpoint { zxid, system } => {
                     self.since_checkpoint = 0;
-                    self.checkpoint = Some(Checkpoint { zxid, system, cuts: Vec::new() });
+                    self.checkpoint = Some(Checkpoint { begun_ms: now.mono_ms, zxid, system, cuts: Vec::new() });
                     for shard in 0..self.topology.shards() {
                         let shard = engine::ids::ShardId(shard);
                         let mail = ShardMail::Checkpoint { zxid };

@@ -123,17 +123,11 @@ impl ShardHost {
         }
     }
 
-    /// Takes one message.
+    /// Takes one message. [`Self::carry_out`] is to follow, once for any number of them.
     ///
     /// # Errors
     /// A segment could not be made: the server must stop.
-    pub fn deliver(
-        &mut self,
-        mail: ShardMail,
-        acls: &AclTable,
-        reactor: &mut Reactor,
-        post: &mut Post,
-    ) -> io::Result<()> {
+    pub fn deliver(&mut self, mail: ShardMail, acls: &AclTable, post: &mut Post) -> io::Result<()> {
         match mail {
             ShardMail::Apply(txn) => {
                 self.shard.apply(&txn);
@@ -164,7 +158,7 @@ impl ShardHost {
                 );
             }
         }
-        self.carry_out(reactor, post)
+        Ok(())
     }
 
     /// A write to a log has ended.
@@ -258,7 +252,12 @@ impl ShardHost {
         post.send(origin.core, Mail::Client(ClientMail::Taken { view: *view }));
     }
 
-    fn carry_out(&mut self, reactor: &mut Reactor, post: &mut Post) -> io::Result<()> {
+    /// Sends what the shard has to say and writes what it has to write. Must have happened before the mark moves
+    /// ([`Self::publish`]).
+    ///
+    /// # Errors
+    /// A log cannot be written, or is damaged: the server must stop.
+    pub fn carry_out(&mut self, reactor: &mut Reactor, post: &mut Post) -> io::Result<()> {
         let mut actions = std::mem::take(&mut self.actions);
         self.shard.take_actions(&mut actions);
         for action in actions.drain(..) {

@@ -26,7 +26,7 @@ mod routes;
 mod system;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use io::{Action, ConnectRequest, Input, Now};
 pub use reaper::ReaperConfig;

@@ -51,7 +51,7 @@ mod layout;
 mod writer;
 
 #[cfg(test)]
-mod disk;
+pub(crate) mod disk;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

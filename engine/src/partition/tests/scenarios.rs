@@ -178,7 +178,7 @@ fn compaction_waits_for_bytes_that_are_not_in_memory() {
 #[test]
 fn compaction_frees_what_is_dead_once_nobody_needs_it() {
     let mut partition = family(50, 1000);
-    for round in 0..40u64 {
+    for round in 0..100u64 {
         for n in 0..50 {
             partition.apply(Zxid(100 + round), 1, &put(&format!("/child-{n}"), vec![round as u8; 1000]));
         }
@@ -200,7 +200,7 @@ fn compaction_frees_what_is_dead_once_nobody_needs_it() {
     partition.release_retired(view);
     host.work(&mut partition, usize::MAX);
     assert!(partition.has_retired());
-    assert_eq!(partition.node(&held).unwrap().data, Some(&[39; 1000][..]));
+    assert_eq!(partition.node(&held).unwrap().data, Some(&[99; 1000][..]));
 
     partition.release_retired(Zxid(view.0 + 1));
     host.work(&mut partition, usize::MAX);

@@ -262,7 +262,7 @@ fn pinned_versions_outlive_compaction_and_their_files_go_afterwards() {
     it.put("/a", b"", AclId::OPEN);
     let view = it.set("/a", vec![1; 100_000]);
     let pin = it.shard.pin(view).unwrap();
-    for n in 2..40 {
+    for n in 2..60 {
         it.set("/a", vec![n; 100_000]);
         assert_eq!(it.actions(), []);
     }

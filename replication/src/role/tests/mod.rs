@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod lifecycle;
-mod model;
-mod random;
+pub(crate) mod model;
+pub(crate) mod random;
 mod replica;
 mod sessions;
 
