@@ -12,5 +12,7 @@
 //!       \______________________ ensemble (members, quorums) ______/
 //! ```
 
+pub mod election;
 pub mod ensemble;
+pub mod links;
 pub mod wire;

@@ -67,15 +67,15 @@ pub struct Notification {
     pub state: PeerState,
     /// Its vote.
     pub vote: Vote,
-    /// Version of the form: 2 from every release since 3.5, 0 from older ones.
+    /// Version of the form: 2 today.
     pub version: i32,
     /// Text of the sender's committed configuration; what is not UTF-8 reads as U+FFFD.
     pub config: Option<String>,
 }
 
-/// Bytes before the configuration's length: the whole of the form before 3.5.
+/// Bytes before the length of the configuration: all of an older form.
 const FIXED_BYTES: usize = 40;
-/// Bytes of the form before 3.3, which ends with the round.
+/// Bytes of the oldest form, which ends with the round.
 const OLDEST_BYTES: usize = 28;
 
 impl Notification {
