@@ -15,6 +15,8 @@ pub mod port;
 mod looking;
 mod order;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use super::ensemble::{Ensemble, MemberRole, ServerId, Views};
