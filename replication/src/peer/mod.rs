@@ -1,0 +1,18 @@
+//! What servers say to each other: elections, synchronisation and broadcast, as Apache ZooKeeper 3.8 and 3.9 speak them.
+//!
+//! Every part is a state machine without I/O: it takes an input (and a reading of the monotonic clock, in milliseconds,
+//! where time matters to it) and appends actions. The host owns sockets, timers and files, and does the actions in
+//! their order.
+//!
+//! ```text
+//!   election port                                   quorum port
+//!   links (who connects to whom, frames)            packets
+//!       |  notifications                                |
+//!   election (votes, rounds)  -- the leader is L -->  leading or following
+//!       \______________________ ensemble (members, quorums) ______/
+//! ```
+
+pub mod election;
+pub mod ensemble;
+pub mod links;
+pub mod wire;
