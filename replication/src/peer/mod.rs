@@ -1,0 +1,3 @@
+//! What makes a server a member of an ensemble: state machines without I/O.
+
+pub mod wire;

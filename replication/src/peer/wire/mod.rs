@@ -1,0 +1,4 @@
+//! The bytes between servers.
+
+pub mod bodies;
+pub mod packet;
