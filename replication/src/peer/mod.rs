@@ -1,3 +1,5 @@
 //! What makes a server a member of an ensemble: state machines without I/O.
 
+pub mod history;
+pub mod quorum_set;
 pub mod wire;
