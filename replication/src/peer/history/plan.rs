@@ -149,7 +149,13 @@ mod tests {
     }
 
     /// What the learner has after the plan; `None` for a snapshot.
-    fn carry_out(plan: SyncPlan, facts: &SyncFacts, list: &History, leader: &[Zxid], learner: &[Zxid]) -> Option<Vec<Zxid>> {
+    fn carry_out(
+        plan: SyncPlan,
+        facts: &SyncFacts,
+        list: &History,
+        leader: &[Zxid],
+        learner: &[Zxid],
+    ) -> Option<Vec<Zxid>> {
         let mut result = learner.to_vec();
         let after = match plan {
             SyncPlan::Snap => return None,
