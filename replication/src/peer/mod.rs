@@ -14,5 +14,11 @@
 
 pub mod election;
 pub mod ensemble;
+pub mod history;
+pub mod leader;
+pub mod learner;
 pub mod links;
+#[cfg(test)]
+mod mistake;
+pub mod quorum_set;
 pub mod wire;

@@ -13,6 +13,12 @@ impl<T: Copy> Durable<T> {
         self.0
     }
 
+    /// A claim without proof, for tests of what asks for one.
+    #[cfg(test)]
+    pub(crate) fn claimed(value: T) -> Durable<T> {
+        Durable(value)
+    }
+
     pub(super) fn new(value: T) -> Durable<T> {
         Durable(value)
     }

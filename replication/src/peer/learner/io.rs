@@ -1,0 +1,283 @@
+//! What goes into a learner and what comes out.
+
+use crate::peer::history::History;
+use crate::peer::wire::bodies::ForwardedRequest;
+use crate::peer::wire::packet::{DATA_BYTES_MAX, PacketError};
+use crate::wal::Durable;
+use bytes::Bytes;
+use engine::ids::SessionId;
+use engine::jute::DecodeError;
+use engine::zxid::Zxid;
+
+/// How a server takes part without leading.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LearnerKind {
+    /// Logs and acknowledges proposals; counted where it is a voter.
+    Follower,
+    /// Learns what is committed.
+    Observer,
+}
+
+/// Settings of a learner.
+#[derive(Clone, Debug)]
+pub struct LearnerConfig {
+    /// This server's id.
+    pub sid: u64,
+    /// How it takes part.
+    pub kind: LearnerKind,
+    /// Version of the committed configuration.
+    pub config_version: i64,
+    /// `tickTime` in milliseconds.
+    pub tick_ms: i64,
+    /// `initLimit` in ticks: silence of the leader that is borne until NEWLEADER is acknowledged.
+    pub init_limit: i64,
+    /// `syncLimit` in ticks: the same from then on.
+    pub sync_limit: i64,
+    /// `connectToLearnerMasterLimit` in ticks: time for connecting, all tries together; 0 means `initLimit`.
+    pub connect_limit: i64,
+    /// Bytes of data that a packet may have.
+    pub data_bytes_max: usize,
+    /// Bytes of transactions that may follow a snapshot before NEWLEADER: they wait in memory.
+    pub staged_bytes_max: usize,
+    /// Proposals that may wait for their commit.
+    pub pending_max: usize,
+    /// Bytes that may wait to be sent to the leader.
+    pub queue_bytes_max: usize,
+    /// A mistake to make.
+    #[cfg(test)]
+    pub mistake: Option<crate::peer::mistake::Mistake>,
+}
+
+impl LearnerConfig {
+    /// The defaults of ZooKeeper's sample configuration: ticks of 2 s, 10 and 5 of them.
+    pub fn new(sid: u64, kind: LearnerKind) -> LearnerConfig {
+        LearnerConfig {
+            sid,
+            kind,
+            config_version: 0,
+            tick_ms: 2000,
+            init_limit: 10,
+            sync_limit: 5,
+            connect_limit: 0,
+            data_bytes_max: DATA_BYTES_MAX,
+            staged_bytes_max: 256 << 20,
+            pending_max: 1 << 20,
+            queue_bytes_max: 64 << 20,
+            #[cfg(test)]
+            mistake: None,
+        }
+    }
+}
+
+/// What a server brings along when it begins to learn.
+#[derive(Debug)]
+pub struct LearnerStart {
+    /// The highest epoch promised.
+    pub accepted_epoch: u32,
+    /// The epoch whose leader's history was last taken in full.
+    pub current_epoch: u32,
+    /// The end of the log. Nothing may be on its way to it.
+    pub last: Durable<Zxid>,
+    /// Up to here the state holds transactions, from where no cut leads back.
+    pub applied: Zxid,
+    /// The recent end of the log.
+    pub history: History,
+}
+
+/// An event for a learner.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// The connection that [`Action::Connect`] asked for is there (authenticated, if that is wanted).
+    Connected,
+    /// It is not, for now.
+    ConnectFailed,
+    /// Bytes from the leader. Not to be read while [`super::Learner::has_room`] says no.
+    Received(Bytes),
+    /// So many of the bytes handed out by [`Action::Send`] have been written.
+    Written(usize),
+    /// The connection is gone.
+    Disconnected,
+    /// The epoch of the last [`Action::PersistAcceptedEpoch`] or [`Action::PersistCurrentEpoch`] is on disk.
+    EpochPersisted(u32),
+    /// The log has been cut, durably, and ends with this zxid.
+    Truncated {
+        /// The last transaction kept.
+        last: Zxid,
+    },
+    /// The snapshot's stream is complete, its signature is right, and these bytes came behind it.
+    SnapshotParsed {
+        /// The beginning of what follows.
+        rest: Bytes,
+    },
+    /// The snapshot is the state now, durably, and the log begins behind it.
+    SnapshotInstalled,
+    /// The log is durable up to here.
+    Durable(Durable<Zxid>),
+    /// Answer to [`Action::TouchesWanted`]: sessions heard of since the last time, with their timeouts in milliseconds.
+    Touches(Vec<(SessionId, i32)>),
+    /// A request of a client of this server. A sync (opcode 9) is answered by [`Action::SyncDone`], in order.
+    Forward(ForwardedRequest),
+    /// May this session move here? Answered by [`Action::Revalidated`].
+    Revalidate {
+        /// The session.
+        session: SessionId,
+        /// Its timeout in milliseconds.
+        timeout_ms: i32,
+    },
+    /// The time of [`super::Learner::next_deadline`] has come (early or late does no harm).
+    Tick,
+}
+
+/// What the host is to do, in the order given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Connect to the leader's quorum address: [`Input::Connected`] or [`Input::ConnectFailed`].
+    Connect {
+        /// Give up after so many milliseconds.
+        timeout_ms: i64,
+    },
+    /// Bytes for the leader.
+    Send(Bytes),
+    /// Write the promise down and flush it: [`Input::EpochPersisted`].
+    PersistAcceptedEpoch(u32),
+    /// Write the current epoch down and flush it: [`Input::EpochPersisted`].
+    PersistCurrentEpoch(u32),
+    /// Cut the log, and drop what is outstanding behind: [`Input::Truncated`].
+    Truncate {
+        /// The last transaction to keep.
+        to: Zxid,
+    },
+    /// A snapshot's stream begins. It goes to a stage of its own, which is dropped if the learner leaves.
+    SnapshotBegin {
+        /// The state's zxid. The stream of a Java server may hold parts of later transactions.
+        zxid: Zxid,
+    },
+    /// A part of the stream, and perhaps bytes behind it, which belong into [`Input::SnapshotParsed`].
+    SnapshotBytes(Bytes),
+    /// Make the stage the state, durably, and begin the log anew behind `zxid`: [`Input::SnapshotInstalled`]. Until
+    /// `epoch` is the current epoch the transactions that cover a fuzzy snapshot may be missing: a server that restarts
+    /// in between must not trust it.
+    SnapshotEnd {
+        /// The state's zxid.
+        zxid: Zxid,
+        /// The epoch that will be current when the transactions behind the snapshot are durable.
+        epoch: u32,
+    },
+    /// This configuration was proposed: keep it as last seen, durably, before the next action is carried out.
+    LastSeen {
+        /// Its text as it came.
+        text: Bytes,
+    },
+    /// The next transaction, to be logged and kept outstanding.
+    Log {
+        /// Its place.
+        zxid: Zxid,
+        /// Header, record, and perhaps a digest.
+        txn: Bytes,
+    },
+    /// Committed up to here: to be applied as far as the own log is durable. Never before [`Action::Established`].
+    Commit {
+        /// The last one.
+        upto: Zxid,
+    },
+    /// The last-seen configuration is in force.
+    Activate {
+        /// The reconfiguration.
+        zxid: Zxid,
+        /// The leader from now on.
+        designated: u64,
+    },
+    /// The leader is established, and this server may serve clients. The configuration of NEWLEADER, if it is newer, is
+    /// in force.
+    Established {
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// [`Input::Touches`], please: the leader has asked.
+    TouchesWanted,
+    /// Answer to [`Input::Revalidate`].
+    Revalidated {
+        /// The session.
+        session: SessionId,
+        /// Whether it lives, and belongs to this server now.
+        valid: bool,
+    },
+    /// A forwarded sync is complete once everything committed so far has been applied.
+    SyncDone {
+        /// The session that asked.
+        session: SessionId,
+        /// Its xid.
+        cxid: i32,
+    },
+    /// It is over: close the connection, drop a stage, look for a leader. Nothing follows.
+    Leave(LeaveReason),
+}
+
+/// Why a learner left its leader.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LeaveReason {
+    /// No connection came about in time.
+    #[error("the leader could not be reached within {limit_ms} ms; check that its quorum port is open")]
+    Unreachable {
+        /// The time allowed.
+        limit_ms: i64,
+    },
+    /// The connection ended.
+    #[error("the leader closed the connection")]
+    Disconnected,
+    /// Nothing came for too long.
+    #[error("nothing was heard of the leader for {limit_ms} ms")]
+    Silence {
+        /// The time allowed.
+        limit_ms: i64,
+    },
+    /// The leader's epoch is below what was promised to another one.
+    #[error("the leader's epoch {epoch} is below {accepted}, which has been promised already")]
+    StaleLeader {
+        /// As proposed.
+        epoch: u32,
+        /// As promised.
+        accepted: u32,
+    },
+    /// The bytes are no packets.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// A packet does not hold what its type says.
+    #[error("a packet of the leader's cannot be read: {0}")]
+    Body(#[from] DecodeError),
+    /// A packet that has no place here.
+    #[error("the leader does not follow the protocol: {0}")]
+    Protocol(&'static str),
+    /// Transactions are missing (ZOOKEEPER-4925).
+    #[error("the leader sent transaction {zxid} behind {last}: what lies between is missing")]
+    Gap {
+        /// As sent.
+        zxid: Zxid,
+        /// The last one before.
+        last: Zxid,
+    },
+    /// A commit out of order.
+    #[error("the leader committed {zxid} where {expected:?} is next")]
+    WrongCommit {
+        /// As sent.
+        zxid: Zxid,
+        /// The head of the queue.
+        expected: Option<Zxid>,
+    },
+    /// What the leader wants dropped is part of the state, or not in the log: only a snapshot helps. The database is to
+    /// be dropped, and the server to come back with a log that ends with zxid 0.
+    #[error("the leader wants the log cut to {to}, which this server cannot go back to; a snapshot is needed")]
+    CannotTruncate {
+        /// Where to.
+        to: Zxid,
+    },
+    /// Too much to hold in memory.
+    #[error("more than {0} bytes of transactions followed the snapshot; raise the limit or try again under less load")]
+    StageFull(usize),
+    /// Too many proposals without a commit.
+    #[error("more than {0} proposals wait for their commit")]
+    PendingFull(usize),
+    /// The leader does not read.
+    #[error("more than {0} bytes wait to be sent to the leader")]
+    QueueFull(usize),
+}

@@ -1,0 +1,16 @@
+//! Mistakes to make on purpose, for tests of the checker that is to notice them.
+
+/// One departure from the protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mistake {
+    /// A learner acknowledges before its log is flushed.
+    AckBeforeFlush,
+    /// The leader commits what only its own log has.
+    CommitWithoutQuorum,
+    /// A learner promises an epoch without writing it down.
+    ForgetAcceptedEpoch,
+    /// A learner passes over TRUNC.
+    SkipTrunc,
+    /// The leader gives a zxid out twice.
+    ReuseZxid,
+}
