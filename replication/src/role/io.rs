@@ -2,6 +2,7 @@
 
 use crate::ledger::SubtreeUsage;
 use crate::request::{WriteAnswer, WriteRequest};
+use crate::wal::Durable;
 use engine::acl::{AclId, AclList};
 use engine::ids::{ConnId, CoreId, Origin, SessionId, ShardId};
 use engine::piece::ShardTxn;
@@ -67,7 +68,7 @@ pub enum Input {
         conn: ConnId,
     },
     /// The log holds everything up to this zxid.
-    Durable(Zxid),
+    Durable(Durable<Zxid>),
     /// Answer to [`Action::Measure`]: the sum over all shards.
     Measured {
         /// The subtree's root.

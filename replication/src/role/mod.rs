@@ -211,7 +211,7 @@ impl Role {
     pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
         match input {
             Input::Durable(zxid) => {
-                self.quorum.durable_here(zxid);
+                self.quorum.durable_here(zxid.get());
                 self.commit_ready(out);
                 self.run_timers(now, out);
             }

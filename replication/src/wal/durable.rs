@@ -13,6 +13,12 @@ impl<T: Copy> Durable<T> {
         self.0
     }
 
+    /// A claim without proof, for tests of what stands on one.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn assume(value: T) -> Durable<T> {
+        Durable(value)
+    }
+
     pub(super) fn new(value: T) -> Durable<T> {
         Durable(value)
     }

@@ -10,6 +10,7 @@ mod sessions;
 use super::*;
 use crate::request::{AclSpec, CreateKind, CreateOp, DeleteOp, WriteAnswer, WriteOp, WriteRequest};
 use crate::session::Connection;
+use crate::wal::Durable;
 use engine::acl::Identity;
 use engine::ids::{ConnId, CoreId, SessionId};
 use engine::path::HashKey;
@@ -147,7 +148,7 @@ impl Host {
         if self.durable == 0 {
             return Vec::new();
         }
-        self.step(Input::Durable(self.last_durable()))
+        self.step(Input::Durable(Durable::assume(self.last_durable())))
     }
 
     /// Answers what is to be measured.
