@@ -13,7 +13,7 @@ use super::wal_host::WalHost;
 use engine::zxid::Zxid;
 use hardware::reactor::Reactor;
 use replication::ledger::SubtreeUsage;
-use replication::role::{Action, Input, Now, Role};
+use replication::role::{Action, Input, Now, Role, RoleFault};
 use std::sync::Arc;
 
 /// The role, hosted.
@@ -29,6 +29,7 @@ pub struct RoleHost {
     snap_count: u64,
     since_checkpoint: u64,
     drained: bool,
+    fault: Option<RoleFault>,
 }
 
 /// A checkpoint that is being taken.
@@ -62,6 +63,7 @@ impl RoleHost {
             snap_count,
             since_checkpoint: 0,
             drained: false,
+            fault: None,
         }
     }
 
@@ -73,6 +75,12 @@ impl RoleHost {
     /// Whether a shutdown has nothing left to wait for.
     pub fn is_drained(&self) -> bool {
         self.drained && self.checkpoint.is_none()
+    }
+
+    /// Why the server must stop, if it must: the log takes no more, or the role cannot go on.
+    pub fn failure(&self) -> Option<String> {
+        let log = self.wal.failure().map(|why| format!("{why}; check the disk, then start the server again"));
+        log.or_else(|| Some(self.fault.as_ref()?.to_string()))
     }
 
     /// When the role wants a tick, on the monotonic clock.
@@ -191,6 +199,14 @@ impl RoleHost {
                     }
                 }
                 Action::Drained { .. } => self.drained = true,
+                Action::Fail(fault) => self.fault = Some(fault),
+                // An ensemble of one has nobody to say these to.
+                Action::Forward { .. }
+                | Action::ForwardSync { .. }
+                | Action::Revalidate { .. }
+                | Action::Revalidated { .. }
+                | Action::SyncFor { .. }
+                | Action::Resign => {}
             }
         }
     }
