@@ -7,7 +7,8 @@ mod support;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine::jute::{Reader, Writer};
 use net::frame::{FrameDecoder, Peek};
-use net::proto::{OpCode, read, write};
+use net::proto::{OpCode, read};
+use replication::request::codec;
 use std::hint::black_box;
 use support::{data, request};
 
@@ -72,7 +73,9 @@ fn decoding(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(frame.len() as u64));
         group.bench_function(format!("create of {bytes} bytes"), |b| {
             b.iter(|| {
-                decode_frame(&mut decoder, black_box(&frame), |r| write::decode(OpCode::Create, r).unwrap().unwrap())
+                decode_frame(&mut decoder, black_box(&frame), |r| {
+                    codec::decode(OpCode::Create as i32, r).unwrap().unwrap()
+                })
             });
         });
     }

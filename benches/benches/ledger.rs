@@ -12,6 +12,7 @@ use engine::ids::{ConnId, CoreId, Origin, SessionId};
 use replication::ledger::{LedgerConfig, Schemes};
 use replication::request::{AclSpec, CreateKind, CreateOp, DeleteOp, SetDataOp, WriteOp, WriteRequest};
 use replication::role::{Action, ConnectRequest, Input, Now, ReaperConfig, Role, RoleConfig};
+use replication::wal::Durable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{NODES, data, key, next};
@@ -43,6 +44,7 @@ impl Server {
             shards: 4,
             outstanding_max: 1_000,
             outstanding_bytes_max: 4 << 20,
+            skip_acl: false,
             reaper: ReaperConfig::default(),
             ledger,
         };
@@ -70,7 +72,7 @@ impl Server {
     fn step(&mut self, input: Input) {
         self.actions.clear();
         self.role.step(NOW, input, &mut self.actions);
-        let durable = Input::Durable(self.role.proposed());
+        let durable = Input::Durable(Durable::assume(self.role.proposed()));
         self.role.step(NOW, durable, &mut self.actions);
     }
 

@@ -29,12 +29,11 @@ use engine::shard::{ReadOutcome, Shard, ShardAction, ShardConfig};
 use engine::zxid::Zxid;
 use hardware::mailbox::{MailReceiver, MailSender, mailbox};
 use hardware::reactor::{Reactor, ReactorConfig};
-use net::connection::{
-    Connection, ConnectionLimits, Cx, HandshakeKind, HandshakeRequest, ReadCall, ReadDispatch, ReadTarget, Serving,
-};
+use net::connection::{Connection, ConnectionLimits, Cx, HandshakeKind, ReadCall, ReadDispatch, ReadTarget, Serving};
 use net::metrics::CoreMetrics;
 use net::proto::OpCode;
 use replication::request::WriteRequest;
+use replication::role::ConnectRequest;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
@@ -318,7 +317,7 @@ impl Cx for Core {
         panic!("only reads are asked for");
     }
 
-    fn connect(&mut self, request: HandshakeRequest) {
+    fn connect(&mut self, request: ConnectRequest) {
         assert_eq!(request.session, SessionId::NONE);
     }
 

@@ -4,10 +4,11 @@ use crate::metrics::CoreMetrics;
 use bytes::Bytes;
 use engine::acl::{AclId, Identity};
 use engine::error_code::ErrorCode;
-use engine::ids::{ConnId, CoreId, Origin, SessionId, ShardId};
+use engine::ids::{Origin, SessionId, ShardId};
 use engine::read::{ReadBody, ReadOp};
 use engine::zxid::Zxid;
 use replication::request::WriteRequest;
+use replication::role::ConnectRequest;
 use std::sync::Arc;
 
 /// What a core does for its connections. Every call returns at once; answers that take longer come back through the
@@ -51,7 +52,7 @@ pub trait Cx {
 
     /// Hands a handshake to the replication role: answered by [`super::Connection::connected`] or
     /// [`super::Connection::refused`].
-    fn connect(&mut self, request: HandshakeRequest);
+    fn connect(&mut self, request: ConnectRequest);
 
     /// The session has been heard of. Called at most once per connection and clock reading.
     fn touch(&mut self, session: SessionId);
@@ -92,21 +93,6 @@ pub enum HandshakeKind {
     New,
     /// An existing one.
     Renewal,
-}
-
-/// A handshake, decoded and clamped.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HandshakeRequest {
-    /// Core that owns the connection.
-    pub core: CoreId,
-    /// The connection.
-    pub conn: ConnId,
-    /// Session to renew; [`SessionId::NONE`] asks for a new one.
-    pub session: SessionId,
-    /// Negotiated timeout in milliseconds, within the server's bounds.
-    pub timeout_ms: i32,
-    /// Password for a renewal; `None` if the client sent null or another length than 16 bytes.
-    pub password: Option<[u8; 16]>,
 }
 
 /// Which shard a read goes to.

@@ -1,12 +1,13 @@
 //! From the first bytes to a session.
 
-use super::{Cx, Ending, HandshakeKind, HandshakeRequest, Machine, Serving};
+use super::{Cx, Ending, HandshakeKind, Machine, Serving};
 use crate::four_letter::Word;
 use crate::metrics::Counter;
-use crate::proto::handshake::{ConnectRequest, ConnectResponse};
+use crate::proto::handshake::{self, ConnectResponse};
 use engine::ids::SessionId;
 use engine::jute::Reader;
 use engine::zxid::Zxid;
+use replication::role::ConnectRequest;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +61,7 @@ impl Machine {
     /// The first frame.
     pub(super) fn handshake(&mut self, cx: &mut impl Cx, frame: &[u8]) {
         let mut reader = Reader::with_length_max(frame, self.limits.field_bytes_max);
-        let Ok(request) = ConnectRequest::decode(&mut reader) else { return self.end(Ending::Now) };
+        let Ok(request) = handshake::ConnectRequest::decode(&mut reader) else { return self.end(Ending::Now) };
         let is_new = request.session == SessionId::NONE;
         cx.metrics().count(Counter::ConnectionRequests, 1);
         if !is_new {
@@ -82,7 +83,7 @@ impl Machine {
         // The bounds are the server's own; a configuration that crosses them does not panic here.
         let timeout_ms =
             request.timeout_ms.max(self.limits.session_timeout_min_ms).min(self.limits.session_timeout_max_ms);
-        cx.connect(HandshakeRequest {
+        cx.connect(ConnectRequest {
             core: self.core,
             conn: self.id,
             session: request.session,

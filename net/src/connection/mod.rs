@@ -39,7 +39,7 @@ mod request;
 mod tests;
 
 pub use counters::{ConnectionCounters, ConnectionInfo};
-pub use cx::{Cx, HandshakeKind, HandshakeRequest, ReadCall, ReadDispatch, ReadTarget, Serving, ViewEvent};
+pub use cx::{Cx, HandshakeKind, ReadCall, ReadDispatch, ReadTarget, Serving, ViewEvent};
 pub use limits::{AuthPolicy, ConnectionLimits};
 
 use crate::four_letter::Word;

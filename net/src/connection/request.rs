@@ -8,12 +8,12 @@ use crate::metrics::Counter;
 use crate::proto::auth::{self, AuthPacket};
 use crate::proto::reply::{self, header_zxid, xid as reserved};
 use crate::proto::watch::WatchRequest;
-use crate::proto::{OpCode, multi, read, watch, write};
+use crate::proto::{OpCode, multi, read, watch};
 use engine::error_code::ErrorCode;
 use engine::ids::{SessionId, ShardId};
 use engine::jute::{Reader, Writer};
 use engine::read::{ReadBody, ReadOp, RestoredKind, RestoredWatch, WatchSelector};
-use replication::request::{WriteOp, WriteRequest};
+use replication::request::{WriteOp, WriteRequest, codec};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -192,7 +192,7 @@ impl Machine {
                         Ok(op) => self.read(cx, header, &op),
                         Err(_) => self.fail_now(cx, header, ErrorCode::MarshallingError),
                     }
-                } else if let Some(decoded) = write::decode(op, r) {
+                } else if let Some(decoded) = codec::decode(op as i32, r) {
                     match decoded {
                         Ok(op) => self.write(cx, header, op),
                         Err(_) => self.fail_now(cx, header, ErrorCode::MarshallingError),

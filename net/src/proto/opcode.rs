@@ -38,12 +38,6 @@ pub enum OpCode {
     CloseSession = -11,
 }
 
-/// check, which only a multi may hold.
-pub const CHECK: i32 = 13;
-
-/// error: the marker of failed results, and the terminator, of a multi.
-pub const ERROR: i32 = -1;
-
 impl OpCode {
     /// The operation with this number, if clients may ask for it.
     pub const fn from_wire(number: i32) -> Option<OpCode> {

@@ -1,12 +1,13 @@
 //! Replies: a length, a `ReplyHeader`, and the record that the request calls for.
 
 use super::multi;
-use super::opcode::{CHECK, OpCode};
+use super::opcode::OpCode;
 use crate::frame::LENGTH_BYTES;
 use engine::error_code::ErrorCode;
 use engine::jute::Writer;
 use engine::stat::Stat;
 use engine::zxid::Zxid;
+use replication::request::codec::opcode::CHECK;
 use replication::request::{MultiResult, WriteResult};
 use std::sync::Arc;
 

@@ -778,11 +778,9 @@ impl Core {
         }
         if let Some(role) = &mut self.parts.role {
             role.end_of_turn(&self.clock, &mut self.reactor, &mut self.parts.post);
-            if let Some(why) = role.wal.failure() {
+            if let Some(why) = role.failure() {
                 error!("{why}");
-                return Err(format!(
-                    "{why}. Nothing more is acknowledged; check the disk, then start the server again"
-                ));
+                return Err(format!("{why}. Nothing more is acknowledged"));
             }
         }
         if self.parts.post.has_lost_a_core() {

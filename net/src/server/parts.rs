@@ -8,7 +8,7 @@ use super::role_host::RoleHost;
 use super::shard_host::ShardHost;
 use super::topology::Topology;
 use super::view::View;
-use crate::connection::{Cx, HandshakeKind, HandshakeRequest, ReadCall, ReadDispatch, ReadTarget, Serving};
+use crate::connection::{Cx, HandshakeKind, ReadCall, ReadDispatch, ReadTarget, Serving};
 use crate::metrics::CoreMetrics;
 use engine::acl::{AclId, AclTable, Identity};
 use engine::ids::{CoreId, Origin, SessionId, ShardId};
@@ -134,9 +134,8 @@ impl Cx for Parts {
         self.tell_role(Input::Ephemerals { origin, session, prefix });
     }
 
-    fn connect(&mut self, request: HandshakeRequest) {
-        let HandshakeRequest { core, conn, session, timeout_ms, password } = request;
-        self.tell_role(Input::Connect(ConnectRequest { core, conn, session, timeout_ms, password }));
+    fn connect(&mut self, request: ConnectRequest) {
+        self.tell_role(Input::Connect(request));
     }
 
     fn touch(&mut self, session: SessionId) {

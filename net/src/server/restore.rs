@@ -126,6 +126,7 @@ fn role_config(context: &Context) -> RoleConfig {
         shards: context.topology.shards(),
         outstanding_max: local.throttle.global_outstanding_limit as usize * 32,
         outstanding_bytes_max: 32 << 20,
+        skip_acl: context.connection_limits.auth.skip_acl,
         reaper: ReaperConfig {
             check_interval_ms: i64::from(local.nodes.container_check_interval_ms),
             max_per_minute: i64::from(local.nodes.container_max_per_minute),

@@ -13,7 +13,7 @@ use super::wal_host::WalHost;
 use engine::zxid::Zxid;
 use hardware::reactor::Reactor;
 use replication::ledger::SubtreeUsage;
-use replication::role::{Action, Input, Now, Role};
+use replication::role::{Action, Input, Now, Role, RoleFault};
 use std::sync::Arc;
 
 /// Between two checkpoints lies this many times what the first one took, however many transactions come: flushing must
@@ -37,6 +37,7 @@ pub struct RoleHost {
     /// No checkpoint is begun before, on the monotonic clock: see [`CHECKPOINT_PAUSE`].
     next_checkpoint_ms: i64,
     drained: bool,
+    fault: Option<RoleFault>,
 }
 
 /// A checkpoint that is being taken.
@@ -72,6 +73,7 @@ impl RoleHost {
             since_checkpoint: 0,
             next_checkpoint_ms: i64::MIN,
             drained: false,
+            fault: None,
         }
     }
 
@@ -83,6 +85,12 @@ impl RoleHost {
     /// Whether a shutdown has nothing left to wait for.
     pub fn is_drained(&self) -> bool {
         self.drained && self.checkpoint.is_none()
+    }
+
+    /// Why the server must stop, if it must: the log takes no more, or the role cannot go on.
+    pub fn failure(&self) -> Option<String> {
+        let log = self.wal.failure().map(|why| format!("{why}; check the disk, then start the server again"));
+        log.or_else(|| Some(self.fault.as_ref()?.to_string()))
     }
 
     /// When the role wants a tick, on the monotonic clock.
@@ -208,6 +216,14 @@ impl RoleHost {
                     }
                 }
                 Action::Drained { .. } => self.drained = true,
+                Action::Fail(fault) => self.fault = Some(fault),
+                // An ensemble of one has nobody to say these to.
+                Action::Forward { .. }
+                | Action::ForwardSync { .. }
+                | Action::Revalidate { .. }
+                | Action::Revalidated { .. }
+                | Action::SyncFor { .. }
+                | Action::Resign => {}
             }
         }
     }

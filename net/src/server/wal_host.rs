@@ -16,7 +16,7 @@ use hardware::mailbox::MailSender;
 use hardware::reactor::Reactor;
 use hardware::storage::{StorageHandle, StorageJob, StorageOutcome, StorageResult};
 use replication::wal::{
-    DirectoryId, Prepare, SegmentHandle, SegmentHeader, SegmentIdentity, SegmentSeq, WalWriter, WriteToken,
+    DirectoryId, Durable, Prepare, SegmentHandle, SegmentHeader, SegmentIdentity, SegmentSeq, WalWriter, WriteToken,
 };
 use std::collections::HashMap;
 use std::fs;
@@ -134,7 +134,12 @@ impl WalHost {
     }
 
     /// A write has ended. Everything up to the returned zxid is durable.
-    pub fn written(&mut self, result: io::Result<usize>, buf: AlignedBuf, metrics: &mut CoreMetrics) -> Option<Zxid> {
+    pub fn written(
+        &mut self,
+        result: io::Result<usize>,
+        buf: AlignedBuf,
+        metrics: &mut CoreMetrics,
+    ) -> Option<Durable<Zxid>> {
         let (token, begun, records) = self.in_flight.take()?;
         let took = begun.elapsed();
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -146,7 +151,7 @@ impl WalHost {
         }
         self.writer.recycle(buf);
         match self.writer.written(token, result) {
-            Ok(durable) => Some(durable.get()),
+            Ok(durable) => Some(durable),
             Err(problem) => {
                 self.fail(problem.to_string());
                 None

@@ -1,7 +1,8 @@
 //! What the replication role knows of the tree: enough to validate every request and to say what each transaction means.
 //!
 //! 1. [`Ledger::propose`] turns a request into an idempotent transaction, or into the error that takes its place. It
-//!    looks at the *committed* part through the *overlay* of outstanding changes, which only a leader has.
+//!    looks at the *committed* part through the *overlay* of outstanding changes, which only a leader has; a new leader
+//!    builds it from the end of its log ([`Ledger::expect`]).
 //! 2. [`Ledger::commit`] applies a transaction to the committed part and resolves it into unconditional pieces. It
 //!    serves transactions of one's own, of another leader, and of the log at start alike, and is exact also where a
 //!    partition is already further on than the log's start ([`LedgerLoader::new`]).
@@ -17,6 +18,7 @@ mod load;
 mod nodes;
 mod overlay;
 mod owners;
+mod pending;
 mod quota;
 mod resolve;
 mod validate;

@@ -412,7 +412,7 @@ fn created_path(txn: &Txn) -> Option<&Arc<str>> {
     }
 }
 
-fn has_failed(entries: &[Txn]) -> bool {
+pub(super) fn has_failed(entries: &[Txn]) -> bool {
     entries.iter().any(|entry| matches!(entry, Txn::Error { .. }))
 }
 

@@ -13,7 +13,6 @@ use engine::node_owner::{NodeKind, NodeOwner};
 use engine::path::{self, PathHash, RESERVED};
 use engine::piece::HashedPath;
 use engine::txn::{Txn, TxnHeader};
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Who asks, when, and with what rights.
@@ -220,21 +219,13 @@ impl Ledger {
 
     /// Collects the session's ephemerals: committed and outstanding ones, without those that are being deleted.
     fn close_session(&mut self, asker: Asker<'_>) -> Txn {
-        let session = asker.header.client;
-        let mut seen = HashSet::new();
-        let candidates: Vec<HashedPath> =
-            self.kept.ephemerals(session).chain(self.overlay.created_ephemerals(session).cloned()).collect();
-        let mut paths = Vec::with_capacity(candidates.len());
-        for node in candidates {
-            let owner = self.node(node.hash).map(|state| state.owner.kind(self.config.extended_types));
-            if owner != Some(NodeKind::Ephemeral(session)) || !seen.insert(node.hash) {
-                continue;
-            }
+        let nodes = self.pending_ephemerals(asker.header.client);
+        for node in &nodes {
             if let Some(parent) = parent_of(&node.path) {
                 self.overlay_delete(asker.header, node.hash, self.hash(parent));
             }
-            paths.push(node.path);
         }
+        let paths = nodes.into_iter().map(|node| node.path).collect();
         Txn::CloseSession { paths: Some(paths) }
     }
 
@@ -254,7 +245,7 @@ impl Ledger {
         Ok(Txn::Delete { path: path.clone(), reaped: true })
     }
 
-    fn overlay_delete(&mut self, header: &TxnHeader, hash: PathHash, parent_hash: PathHash) {
+    pub(super) fn overlay_delete(&mut self, header: &TxnHeader, hash: PathHash, parent_hash: PathHash) {
         if let Some(mut parent) = self.node(parent_hash) {
             parent.children = parent.children.saturating_sub(1);
             self.overlay.set(parent_hash, header.zxid, Some(parent));

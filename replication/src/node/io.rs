@@ -1,93 +1,134 @@
-//! What goes into a member and what comes out, besides what concerns its role.
+//! What goes into a member and what comes out.
 
+use crate::peer::ensemble::{Ensemble, HostPort, ServerId};
+use crate::peer::links::LinkId;
 use crate::role;
+use crate::session::LearnerId;
 use crate::wal::Durable;
 use bytes::Bytes;
 use engine::zxid::Zxid;
-
-/// A connection on the election port, named by the host and never used again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LinkId(pub u64);
+use std::sync::Arc;
 
 /// An event for a member.
 #[derive(Debug)]
-pub enum NodeInput<'a> {
-    /// For the role: requests of clients, answers to its own questions.
+pub enum Input<'a> {
+    /// For the role: requests of clients, and answers to its own questions. What the log, the leader and learners have to
+    /// say comes by the inputs below.
     Role(role::Input),
     /// The log holds everything up to this zxid.
     Durable(Durable<Zxid>),
-    /// [`NodeAction::PersistEpochs`] is on disk.
+    /// [`Action::PersistEpochs`] is on disk.
     EpochsPersisted,
+    /// [`Action::TruncateLog`] is durable, and the log ends here.
+    LogTruncated(Durable<Zxid>),
+
     /// Somebody has connected to the election port.
     LinkAccepted(LinkId),
-    /// [`NodeAction::DialLink`] has succeeded.
-    LinkConnected(LinkId),
-    /// [`NodeAction::DialLink`] has failed, and the peer's number.
-    LinkFailed(LinkId),
+    /// [`Action::DialLink`] has succeeded.
+    LinkConnected(LinkId, ServerId),
+    /// [`Action::DialLink`] has failed at every address.
+    LinkFailed(ServerId),
     /// Bytes on the election port.
     LinkBytes(LinkId, &'a [u8]),
+    /// The last [`Action::WriteLink`] is in the kernel's hands.
+    LinkWritten(LinkId),
     /// A connection on the election port is gone.
     LinkClosed(LinkId),
-    /// The quorum port is open, or cannot be opened.
-    Listening(Result<(), String>),
+
+    /// The quorum port cannot be opened.
+    CannotListen(String),
     /// A learner has connected to the quorum port.
     LearnerAccepted(LearnerId),
     /// Bytes from a learner.
-    LearnerBytes(LearnerId, &'a [u8]),
-    /// Bytes that are queued towards a learner and not sent.
-    LearnerQueued(LearnerId, usize),
+    LearnerBytes(LearnerId, Bytes),
+    /// So many of the bytes for a learner have been written.
+    LearnerWritten(LearnerId, usize),
     /// A learner is gone.
     LearnerClosed(LearnerId),
-    /// [`NodeAction::DialLeader`] has succeeded.
+    /// Answer to [`Action::SnapshotWanted`]: a state is pinned, and its stream will follow.
+    SnapshotAt(LearnerId, Zxid),
+    /// The next bytes of the stream, as far as [`super::Node::has_room_for`] says yes.
+    SnapshotBytes(LearnerId, Bytes),
+    /// The stream is complete.
+    SnapshotEnd(LearnerId),
+
+    /// [`Action::DialLeader`] has succeeded.
     LeaderConnected,
-    /// [`NodeAction::DialLeader`] has failed.
-    LeaderUnreachable(String),
+    /// [`Action::DialLeader`] has failed at every address.
+    LeaderUnreachable,
     /// Bytes from the leader.
-    LeaderBytes(&'a [u8]),
+    LeaderBytes(Bytes),
+    /// So many of the bytes for the leader have been written.
+    LeaderWritten(usize),
     /// The connection to the leader is gone.
     LeaderClosed,
+    /// The snapshot's stream is complete and right, and these bytes came behind it.
+    SnapshotParsed(Bytes),
+    /// The snapshot is the state now, durably.
+    SnapshotInstalled,
+
     /// The time of [`super::Node::next_deadline`] has come.
     Tick,
 }
 
 /// What the host is to do, in the order given.
 #[derive(Debug)]
-pub enum NodeAction {
-    /// What the role asks for; never `Append` of a member that is behind a cut (the host executes strictly in order).
+pub enum Action {
+    /// What the role asks for.
     Role(role::Action),
-    /// Connect to a peer's election port.
+    /// Connect to a server's election port: answered by [`Input::LinkConnected`] or [`Input::LinkFailed`].
     DialLink {
-        /// The connection's name.
-        link: LinkId,
-        /// `host:port`, in the order in which to try them.
-        addresses: Vec<String>,
+        /// Whom.
+        sid: ServerId,
+        /// Where; any of them will do.
+        addresses: Vec<HostPort>,
     },
-    /// Write these bytes, in one piece.
-    WriteLink(LinkId, Vec<u8>),
-    /// Close the connection.
+    /// Write these bytes, in one piece: answered by [`Input::LinkWritten`].
+    WriteLink(LinkId, Bytes),
+    /// Close a connection of the election port.
     CloseLink(LinkId),
-    /// Open the quorum port: answered by [`NodeInput::Listening`]; or close it, and every learner's connection.
+
+    /// Open the quorum port, or close it and every connection on it.
     Listen(bool),
     /// Write to a learner.
     WriteLearner(LearnerId, Bytes),
-    /// Close a learner's connection.
+    /// Close a learner's connection, and end its snapshot.
     CloseLearner(LearnerId),
-    /// Connect to the leader's quorum port.
+    /// Pin the state and stream it to a learner.
+    SnapshotWanted(LearnerId),
+
+    /// Connect to the leader's quorum port: answered by [`Input::LeaderConnected`] or [`Input::LeaderUnreachable`].
     DialLeader {
-        /// `host:port`, in the order in which to try them.
-        addresses: Vec<String>,
-        /// For everything together.
-        timeout_ms: u64,
+        /// Where; any of them will do.
+        addresses: Vec<HostPort>,
+        /// For everything together, in milliseconds.
+        timeout_ms: i64,
     },
     /// Write to the leader.
     WriteLeader(Bytes),
-    /// Close the connection to the leader, also one that is still being made.
+    /// Close the connection to the leader, also one that is being made; drop a snapshot that has not become the state.
     CloseLeader,
-    /// Write the epoch files: answered by [`NodeInput::EpochsPersisted`].
+    /// A snapshot's stream begins.
+    SnapshotBegin(Zxid),
+    /// A part of it, and perhaps of what comes behind it.
+    SnapshotBytes(Bytes),
+    /// Make it the state, durably, and begin the log anew behind it: answered by [`Input::SnapshotInstalled`].
+    SnapshotEnd {
+        /// The state's zxid.
+        zxid: Zxid,
+        /// The epoch that will be current when what follows is durable.
+        epoch: u32,
+    },
+
+    /// Write the epoch files and flush them: answered by [`Input::EpochsPersisted`].
     PersistEpochs(Epochs),
-    /// Cut the log behind this zxid.
+    /// Cut the log behind this zxid: answered by [`Input::LogTruncated`].
     TruncateLog(Zxid),
-    /// The member is something else now: clients are served, or let go.
+    /// This configuration was proposed: keep it, durably, before the next action is carried out.
+    KeepLastSeen(Arc<Ensemble>),
+    /// This configuration is in force.
+    Activate(Arc<Ensemble>),
+    /// The member is something else now.
     Standing(Standing),
     /// This server must stop: it could only go on by telling a lie.
     Fail(String),
@@ -102,17 +143,27 @@ pub struct Epochs {
     pub current: u32,
 }
 
-/// What a member is at the moment.
+/// What a member is at the moment. Clients are served only as [`Standing::Following`], [`Standing::Observing`] and
+/// [`Standing::Leading`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
     /// Looking for a leader.
     Looking,
-    /// Following, not in step yet.
+    /// Not in step with its leader yet.
     Joining,
-    /// Following or observing, in step: clients are served.
+    /// Following.
     Following,
+    /// Observing.
+    Observing,
     /// Elected, without a quorum yet.
     Preparing,
-    /// Leading: clients are served.
+    /// Leading.
     Leading,
+}
+
+impl Standing {
+    /// Whether clients are served.
+    pub fn serves(self) -> bool {
+        matches!(self, Standing::Following | Standing::Observing | Standing::Leading)
+    }
 }

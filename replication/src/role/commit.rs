@@ -1,19 +1,20 @@
 //! Committing: what a quorum has on disk is resolved, routed, published and answered, in zxid order.
 
-use super::propose::{Proposal, Waiter};
-use super::{Action, Now, Phase, Role};
+use super::outstanding::{Proposal, Waiter};
+use super::{Action, Mode, Now, Role};
 use crate::ledger::{SubtreeUsage, answer};
 use crate::request::WriteAnswer;
-use crate::session::password;
+use crate::session::{Connection, Owner, password};
 use engine::ids::{Origin, SessionId};
-use engine::txn::Txn;
+use engine::txn::{Txn, TxnHeader};
+use engine::zxid::Zxid;
 use std::sync::Arc;
 
 /// Usages that the next transaction waits for.
 #[derive(Debug)]
 pub struct Measuring {
-    /// They are those of all quotas, counted afresh at the start.
-    at_start: bool,
+    /// The transaction; `None` if they are those of all quotas, counted afresh at the start.
+    wanted_by: Option<Zxid>,
     waiting: Vec<Arc<str>>,
     known: Vec<(Arc<str>, SubtreeUsage)>,
 }
@@ -22,29 +23,14 @@ impl Role {
     /// Commits all that may be. Routes go out one by one, one publication follows them, and then everything that holds
     /// from there on.
     pub(super) fn commit_ready(&mut self, out: &mut Vec<Action>) {
+        if matches!(self.mode, Mode::Replaying | Mode::Looking) {
+            return;
+        }
         let before = self.committed;
         let mut held = std::mem::take(&mut self.held);
         let mut measures: Vec<Action> = Vec::new();
-        while self.outstanding.front().is_some_and(|front| front.header.zxid <= self.quorum.committed()) {
-            if self.measuring.as_ref().is_some_and(|measuring| !measuring.waiting.is_empty()) {
-                break;
-            }
-            let Some(proposal) = self.outstanding.pop_front() else { break };
-            let known = match self.measuring.take() {
-                Some(measuring) => measuring.known,
-                None if self.phase == Phase::Replaying => Vec::new(),
-                None => {
-                    let waiting = self.ledger.unmeasured(&proposal.txn);
-                    if !waiting.is_empty() {
-                        let at = self.committed;
-                        measures.extend(waiting.iter().map(|path| Action::Measure { path: path.clone(), at }));
-                        self.measuring = Some(Measuring { at_start: false, waiting, known: Vec::new() });
-                        self.outstanding.push_front(proposal);
-                        break;
-                    }
-                    Vec::new()
-                }
-            };
+        while let Some(known) = self.next_ready(&mut measures) {
+            let Some(proposal) = self.outstanding.pop() else { break };
             self.commit_one(proposal, known, out, &mut held);
         }
         if self.committed > before {
@@ -52,23 +38,46 @@ impl Role {
         }
         out.append(&mut held);
         self.held = held;
-        while let Some((at, origin)) = self.syncs.front().copied().filter(|(at, _)| *at <= self.committed) {
-            self.syncs.pop_front();
-            out.push(Action::SyncDone { origin, at });
-        }
+        self.answer_syncs(out);
         out.append(&mut measures);
         self.finish_draining(out);
     }
 
-    /// Every quota is counted once at the start. Nothing commits before that is over.
-    pub(super) fn count_quotas(&mut self, out: &mut Vec<Action>) {
-        let waiting = self.ledger.quotas_to_count();
-        if waiting.is_empty() {
-            return;
+    /// If the oldest outstanding transaction may be committed now: the usages that had to be known for it.
+    fn next_ready(&mut self, measures: &mut Vec<Action>) -> Option<Vec<(Arc<str>, SubtreeUsage)>> {
+        let front = self.outstanding.front().filter(|front| front.header.zxid <= self.point.ready())?;
+        if self.measuring.as_ref().is_some_and(|measuring| !measuring.waiting.is_empty()) {
+            return None;
         }
+        // A transaction that asked and was cut off the log afterwards leaves its answers to nobody.
+        if let Some(measuring) = self.measuring.take()
+            && measuring.wanted_by == Some(front.header.zxid)
+        {
+            return Some(measuring.known);
+        }
+        let waiting = self.ledger.unmeasured(&front.txn);
+        if waiting.is_empty() {
+            return Some(Vec::new());
+        }
+        let wanted_by = Some(front.header.zxid);
+        self.measure(wanted_by, waiting, measures);
+        None
+    }
+
+    /// Every quota is counted once after a start. Nothing commits before that is over.
+    pub(super) fn count_quotas(&mut self, out: &mut Vec<Action>) {
+        if !std::mem::replace(&mut self.quotas_are_counted, true) {
+            let waiting = self.ledger.quotas_to_count();
+            if !waiting.is_empty() {
+                self.measure(None, waiting, out);
+            }
+        }
+    }
+
+    fn measure(&mut self, wanted_by: Option<Zxid>, waiting: Vec<Arc<str>>, out: &mut Vec<Action>) {
         let at = self.committed;
         out.extend(waiting.iter().map(|path| Action::Measure { path: path.clone(), at }));
-        self.measuring = Some(Measuring { at_start: true, waiting, known: Vec::new() });
+        self.measuring = Some(Measuring { wanted_by, waiting, known: Vec::new() });
     }
 
     pub(super) fn measured(&mut self, now: Now, path: Arc<str>, usage: SubtreeUsage, out: &mut Vec<Action>) {
@@ -76,7 +85,7 @@ impl Role {
         let Some(at) = measuring.waiting.iter().position(|waiting| *waiting == path) else { return };
         measuring.waiting.swap_remove(at);
         measuring.known.push((path, usage));
-        if !measuring.at_start || !measuring.waiting.is_empty() {
+        if measuring.wanted_by.is_some() || !measuring.waiting.is_empty() {
             return;
         }
         let known = self.measuring.take().map(|measuring| measuring.known).unwrap_or_default();
@@ -84,7 +93,8 @@ impl Role {
         for (path, usage) in known {
             differs |= self.ledger.count_quota(&path, usage);
         }
-        if differs {
+        // Where another server proposes, its next transaction brings the right text here.
+        if differs && matches!(self.mode, Mode::Standalone | Mode::Leading { .. }) {
             self.propose_nothing(now, out);
         }
     }
@@ -98,15 +108,21 @@ impl Role {
         }
     }
 
-    fn commit_one(
+    /// Answers the syncs whose transactions have taken effect.
+    pub(super) fn answer_syncs(&mut self, out: &mut Vec<Action>) {
+        while let Some((at, origin)) = self.syncs.pop_front_if(|(at, _)| *at <= self.committed) {
+            out.push(Action::SyncDone { origin, at });
+        }
+    }
+
+    pub(super) fn commit_one(
         &mut self,
         proposal: Proposal,
         known: Vec<(Arc<str>, SubtreeUsage)>,
         out: &mut Vec<Action>,
         held: &mut Vec<Action>,
     ) {
-        let Proposal { header, txn, waiter, bytes } = proposal;
-        self.outstanding_bytes -= bytes;
+        let Proposal { header, txn, waiter, .. } = proposal;
         let origin = match waiter {
             Waiter::Write(origin) => Some(origin),
             Waiter::Nobody | Waiter::Handshake(_) => None,
@@ -126,26 +142,36 @@ impl Role {
         if header.zxid <= self.restored {
             return;
         }
-        let session = header.client;
-        match txn {
+        self.commit_session(&header, &txn, waiter, held);
+    }
+
+    /// What a transaction means for the session table.
+    fn commit_session(&mut self, header: &TxnHeader, txn: &Txn, waiter: Waiter, held: &mut Vec<Action>) {
+        let (session, at) = (header.client, header.zxid);
+        match *txn {
             Txn::CreateSession { timeout_ms } => {
                 self.ids.seen(session);
                 self.sessions.commit(session, timeout_ms);
                 if let Waiter::Handshake(connection) = waiter {
-                    held.push(Action::Connected {
-                        core: connection.core,
-                        conn: connection.conn,
-                        session,
-                        timeout_ms,
-                        password: password(session),
-                        at: header.zxid,
-                    });
+                    if self.mode == Mode::Following {
+                        self.sessions.adopt(session, timeout_ms, connection);
+                    }
+                    let Connection { core, conn } = connection;
+                    let password = password(session);
+                    held.push(Action::Connected { core, conn, session, timeout_ms, password, at });
+                }
+                if self.mode == Mode::Following {
+                    self.sessions.hear(session);
                 }
             }
             Txn::CloseSession { .. } => {
-                if let Some(owner) = self.sessions.remove(session) {
-                    let at = header.zxid;
-                    held.push(Action::CloseConnection { core: owner.core, conn: owner.conn, session, at });
+                if let Some(Owner::Local(Connection { core, conn })) = self.sessions.remove(session) {
+                    held.push(Action::CloseConnection { core, conn, session, at });
+                }
+            }
+            Txn::Error { .. } => {
+                if let Waiter::Handshake(Connection { core, conn }) = waiter {
+                    held.push(Action::Refused { core, conn });
                 }
             }
             _ => {}

@@ -1,7 +1,8 @@
 //! Handshakes and what else concerns sessions (`ZooKeeperServer.processConnectRequest`).
 
+use super::outstanding::Waiter;
 use super::{Action, ConnectRequest, Now, Role};
-use crate::session::{Connection, password};
+use crate::session::{Connection, Owner, password};
 use engine::ids::{ConnId, CoreId, Origin, SessionId};
 use std::sync::Arc;
 
@@ -11,14 +12,14 @@ impl Role {
         let connection = Connection { core, conn };
         if session == SessionId::NONE {
             let session = self.ids.allot(|id| self.sessions.contains(id));
-            self.sessions.track(session, timeout_ms, Some(connection), now.mono_ms);
-            self.propose_session(now, session, timeout_ms, connection, out);
+            self.sessions.track(session, timeout_ms, Some(Owner::Local(connection)), now.mono_ms);
+            self.propose_session(now, session, timeout_ms, Waiter::Handshake(connection), out);
             return;
         }
         // The password comes first: who does not know it cannot knock the owner's connection off either.
         let password = password(session);
         let renewed = if request.password == Some(password) {
-            self.sessions.renew(session, timeout_ms, connection, now.mono_ms).ok()
+            self.sessions.renew(session, timeout_ms, Owner::Local(connection), now.mono_ms).ok()
         } else {
             None
         };
@@ -27,7 +28,7 @@ impl Role {
             return;
         };
         let at = self.committed;
-        if let Some(Connection { core, conn }) = before {
+        if let Some(Owner::Local(Connection { core, conn })) = before {
             out.push(Action::CloseConnection { core, conn, session, at });
         }
         // What the older connection had under way is done before the renewal is answered, so that the client sees it.

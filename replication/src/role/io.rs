@@ -1,8 +1,12 @@
 //! What goes into the role and what comes out.
 
+use super::RoleFault;
 use crate::ledger::SubtreeUsage;
 use crate::request::{WriteAnswer, WriteRequest};
-use engine::acl::{AclId, AclList};
+use crate::session::LearnerId;
+use crate::wal::Durable;
+use bytes::Bytes;
+use engine::acl::{AclId, AclList, Identity};
 use engine::ids::{ConnId, CoreId, Origin, SessionId, ShardId};
 use engine::piece::ShardTxn;
 use engine::zxid::Zxid;
@@ -67,7 +71,7 @@ pub enum Input {
         conn: ConnId,
     },
     /// The log holds everything up to this zxid.
-    Durable(Zxid),
+    Durable(Durable<Zxid>),
     /// Answer to [`Action::Measure`]: the sum over all shards.
     Measured {
         /// The subtree's root.
@@ -81,6 +85,67 @@ pub enum Input {
     CheckpointDue,
     /// Take no more requests; finish what is outstanding, then say [`Action::Drained`].
     Shutdown,
+    /// A quorum has everything up to this zxid (a leader's count, or COMMIT). The first zxid of an epoch, which no
+    /// transaction has, means all that went before.
+    Committed(Zxid),
+
+    /// Following: the leader's next transaction (PROPOSAL, INFORM): answered by [`Action::Append`]. One that is here
+    /// already is passed over.
+    Proposal {
+        /// Its place.
+        zxid: Zxid,
+        /// `TxnHeader`, record, and perhaps a digest.
+        bytes: Bytes,
+    },
+    /// Following: the leader's answer to the oldest [`Action::ForwardSync`] (SYNC).
+    SyncReturned,
+    /// Following: the leader's answer to the oldest [`Action::Revalidate`] (REVALIDATE).
+    Revalidated {
+        /// The session.
+        session: SessionId,
+        /// Whether it lives, and is this server's now.
+        valid: bool,
+    },
+
+    /// Leading: a request that a learner has forwarded (REQUEST), but for sync.
+    Forwarded {
+        /// Who forwarded it.
+        learner: LearnerId,
+        /// The client's session.
+        session: SessionId,
+        /// The client's xid.
+        cxid: i32,
+        /// Its type ([`crate::request::codec::opcode`]).
+        opcode: i32,
+        /// Its body.
+        body: Bytes,
+        /// The client's credentials, which the learner has checked; `None` for createSession.
+        ids: Option<Arc<Identity>>,
+    },
+    /// Leading: a learner's client syncs: answered by [`Action::SyncFor`].
+    ForwardedSync {
+        /// Who asks.
+        learner: LearnerId,
+    },
+    /// Leading: sessions that a learner has heard from (the reply to a PING), with their timeouts in milliseconds.
+    LearnerTouched {
+        /// The sessions.
+        sessions: Vec<(SessionId, i32)>,
+    },
+    /// Leading: a learner's client renews a session (REVALIDATE): answered by [`Action::Revalidated`].
+    LearnerRevalidate {
+        /// Who asks, and owns the session if it is valid.
+        learner: LearnerId,
+        /// The session.
+        session: SessionId,
+        /// Its newly negotiated timeout in milliseconds.
+        timeout_ms: i32,
+    },
+    /// Leading: a learner is gone; its sessions live on without an owner.
+    LearnerGone {
+        /// Which one.
+        learner: LearnerId,
+    },
 }
 
 /// What the host is to do, in the order given. A host that executes actions strictly in sequence is correct.
@@ -94,8 +159,8 @@ pub enum Action {
     Append {
         /// Its place.
         zxid: Zxid,
-        /// `TxnHeader` and record.
-        bytes: Vec<u8>,
+        /// `TxnHeader` and record; where another server leads, as it sent them.
+        bytes: Bytes,
     },
     /// Every core learns this list before it sees a piece that names it.
     DefineAcl {
@@ -190,4 +255,53 @@ pub enum Action {
         /// The last committed transaction.
         zxid: Zxid,
     },
+
+    /// Following: send this to the leader (REQUEST), in this order. It comes back as a proposal with the session and
+    /// the xid.
+    Forward {
+        /// The client's session.
+        session: SessionId,
+        /// The client's xid.
+        cxid: i32,
+        /// Type of the request ([`crate::request::codec::opcode`]).
+        opcode: i32,
+        /// Its body.
+        body: Bytes,
+        /// The client's credentials; `None` for createSession.
+        ids: Option<Arc<Identity>>,
+    },
+    /// Following: send a sync to the leader (REQUEST of type sync, with any xid and the body of
+    /// [`crate::request::codec::encode_sync`]). Answers come in the order of the questions ([`Input::SyncReturned`]).
+    ForwardSync {
+        /// The session that asks.
+        session: SessionId,
+    },
+    /// Following: ask the leader whether a session lives (REVALIDATE). Answers come in the order of the questions
+    /// ([`Input::Revalidated`]).
+    Revalidate {
+        /// The session.
+        session: SessionId,
+        /// Its newly negotiated timeout in milliseconds.
+        timeout_ms: i32,
+    },
+
+    /// Leading: the answer to [`Input::LearnerRevalidate`].
+    Revalidated {
+        /// Who asked.
+        learner: LearnerId,
+        /// The session.
+        session: SessionId,
+        /// Whether it lives, and is that learner's now.
+        valid: bool,
+    },
+    /// Leading: the answer to [`Input::ForwardedSync`] (SYNC): everything outstanding when it was asked has been
+    /// committed. It goes behind the COMMITs that came before.
+    SyncFor {
+        /// Who asked.
+        learner: LearnerId,
+    },
+    /// Leading: the epoch has no zxid left. Leave the role; the next epoch goes on.
+    Resign,
+    /// The server must stop, loudly: the role does nothing more.
+    Fail(RoleFault),
 }

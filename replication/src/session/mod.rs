@@ -3,25 +3,21 @@
 //! A session is tracked from the moment that its creation is proposed, and is part of the committed state from the
 //! moment that it is committed. Touching costs O(1): a session lies in one bucket of deadlines, and is filed again only
 //! when that bucket comes up.
+//!
+//! Only a leader has deadlines. A follower notes which sessions it has heard from, for its leader to know
+//! ([`Sessions::hear`], [`Sessions::take_heard`]).
 
 mod id;
+mod owner;
 mod password;
 
 pub use id::SessionIds;
+pub use owner::{Connection, LearnerId, Owner, Standing};
 pub use password::password;
 
-use engine::ids::{ConnId, CoreId, SessionId};
+use engine::ids::SessionId;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
-
-/// A connection, on its core.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Connection {
-    /// The core.
-    pub core: CoreId,
-    /// The connection.
-    pub conn: ConnId,
-}
 
 /// One session.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +30,24 @@ struct Session {
     /// Bucket that it lies in: its deadline, or an earlier one.
     filed_ms: i64,
     closing: bool,
-    owner: Option<Connection>,
+    /// A follower has noted it for its leader.
+    heard: bool,
+    owner: Option<Owner>,
+}
+
+impl Session {
+    /// One without a deadline.
+    fn new(timeout_ms: i32) -> Session {
+        Session {
+            timeout_ms,
+            committed_timeout_ms: None,
+            deadline_ms: i64::MAX,
+            filed_ms: i64::MAX,
+            closing: false,
+            heard: false,
+            owner: None,
+        }
+    }
 }
 
 /// All sessions.
@@ -44,25 +57,26 @@ pub struct Sessions {
     by_id: HashMap<SessionId, Session, BuildHasherDefault<IdHasher>>,
     buckets: BTreeMap<i64, Vec<SessionId>>,
     committed: usize,
+    /// Those with `heard`.
+    heard: Vec<SessionId>,
 }
 
 impl Sessions {
     /// No sessions. Deadlines are rounded up to multiples of `tick_ms` (`tickTime`), at least 1.
     pub fn new(tick_ms: i64) -> Sessions {
-        Sessions { tick_ms: tick_ms.max(1), by_id: HashMap::default(), buckets: BTreeMap::new(), committed: 0 }
+        Sessions {
+            tick_ms: tick_ms.max(1),
+            by_id: HashMap::default(),
+            buckets: BTreeMap::new(),
+            committed: 0,
+            heard: Vec::new(),
+        }
     }
 
     /// Tracks a session whose creation is proposed.
-    pub fn track(&mut self, id: SessionId, timeout_ms: i32, owner: Option<Connection>, mono_ms: i64) {
+    pub fn track(&mut self, id: SessionId, timeout_ms: i32, owner: Option<Owner>, mono_ms: i64) {
         let deadline_ms = self.deadline(mono_ms, timeout_ms);
-        let session = Session {
-            timeout_ms,
-            committed_timeout_ms: None,
-            deadline_ms,
-            filed_ms: deadline_ms,
-            closing: false,
-            owner,
-        };
+        let session = Session { deadline_ms, filed_ms: deadline_ms, owner, ..Session::new(timeout_ms) };
         self.by_id.insert(id, session);
         self.buckets.entry(deadline_ms).or_default().push(id);
     }
@@ -70,14 +84,7 @@ impl Sessions {
     /// The creation of a session is committed, here or by another leader. Sessions that are not tracked yet are tracked
     /// from [`Self::restart`] on.
     pub fn commit(&mut self, id: SessionId, timeout_ms: i32) {
-        let session = self.by_id.entry(id).or_insert(Session {
-            timeout_ms,
-            committed_timeout_ms: None,
-            deadline_ms: i64::MAX,
-            filed_ms: i64::MAX,
-            closing: false,
-            owner: None,
-        });
+        let session = self.by_id.entry(id).or_insert(Session::new(timeout_ms));
         self.committed += usize::from(session.committed_timeout_ms.replace(timeout_ms).is_none());
     }
 
@@ -109,20 +116,90 @@ impl Sessions {
         true
     }
 
-    /// Renews a session on a connection, with a newly negotiated timeout. `Err` if there is none or it is closing, else
-    /// the connection that had it before, if that is another.
+    /// Moves a session's deadline by the timeout that a learner has for it in milliseconds.
+    pub fn touch_for(&mut self, id: SessionId, timeout_ms: i32, mono_ms: i64) {
+        if let Some(session) = self.by_id.get_mut(&id).filter(|session| !session.closing) {
+            session.timeout_ms = timeout_ms;
+            self.touch(id, mono_ms);
+        }
+    }
+
+    /// Judges a request, and touches the session if it is good. A learner becomes the owner of a session that has none.
+    /// `from` is `None` for requests of the server's own, which nobody can have overtaken.
+    pub fn judge(&mut self, id: SessionId, from: Option<Owner>, mono_ms: i64) -> Standing {
+        let Some(session) = self.by_id.get_mut(&id).filter(|session| !session.closing) else { return Standing::Gone };
+        match (session.owner, from) {
+            (Some(owner), Some(from)) if owner != from => return Standing::Moved,
+            (None, Some(from @ Owner::Learner(_))) => session.owner = Some(from),
+            _ => {}
+        }
+        self.touch(id, mono_ms);
+        Standing::Good
+    }
+
+    /// Renews a session, with a newly negotiated timeout. `Err` if there is none or it is closing, else the owner that
+    /// it had before, if that is another.
     pub fn renew(
         &mut self,
         id: SessionId,
         timeout_ms: i32,
-        owner: Connection,
+        owner: Owner,
         mono_ms: i64,
-    ) -> Result<Option<Connection>, UnknownSession> {
+    ) -> Result<Option<Owner>, UnknownSession> {
         let session = self.by_id.get_mut(&id).filter(|session| !session.closing).ok_or(UnknownSession)?;
         session.timeout_ms = timeout_ms;
         let before = session.owner.replace(owner).filter(|before| *before != owner);
         self.touch(id, mono_ms);
         Ok(before)
+    }
+
+    /// A follower's client has the session now, by its leader's word, which may come before its creation is committed
+    /// here. Returns the owner before, if that is another.
+    pub fn adopt(&mut self, id: SessionId, timeout_ms: i32, connection: Connection) -> Option<Owner> {
+        let session = self.by_id.entry(id).or_insert(Session::new(timeout_ms));
+        session.timeout_ms = timeout_ms;
+        let owner = Owner::Local(connection);
+        session.owner.replace(owner).filter(|before| *before != owner)
+    }
+
+    /// A follower has heard from the session.
+    pub fn hear(&mut self, id: SessionId) {
+        if let Some(session) = self.by_id.get_mut(&id)
+            && !std::mem::replace(&mut session.heard, true)
+        {
+            self.heard.push(id);
+        }
+    }
+
+    /// The sessions heard from since the last call, with their timeouts in milliseconds.
+    pub fn take_heard(&mut self) -> Vec<(SessionId, i32)> {
+        let mut heard = Vec::with_capacity(self.heard.len());
+        for id in std::mem::take(&mut self.heard) {
+            if let Some(session) = self.by_id.get_mut(&id) {
+                session.heard = false;
+                heard.push((id, session.timeout_ms));
+            }
+        }
+        heard
+    }
+
+    /// A role ends: nobody owns a session, none has a deadline, and those whose creation is not committed are forgotten.
+    pub fn lose_role(&mut self) {
+        self.buckets.clear();
+        self.heard.clear();
+        self.by_id.retain(|_, session| session.committed_timeout_ms.is_some());
+        for session in self.by_id.values_mut() {
+            let timeout_ms = session.committed_timeout_ms.unwrap_or(session.timeout_ms);
+            let committed_timeout_ms = session.committed_timeout_ms;
+            *session = Session { committed_timeout_ms, ..Session::new(timeout_ms) };
+        }
+    }
+
+    /// A learner is gone: its sessions have no owner.
+    pub fn release(&mut self, learner: LearnerId) {
+        for session in self.by_id.values_mut().filter(|session| session.owner == Some(Owner::Learner(learner))) {
+            session.owner = None;
+        }
     }
 
     /// The session takes no more requests.
@@ -132,22 +209,22 @@ impl Sessions {
         }
     }
 
-    /// The session's end is committed. Returns the connection that had it.
-    pub fn remove(&mut self, id: SessionId) -> Option<Connection> {
+    /// The session's end is committed. Returns who owned it.
+    pub fn remove(&mut self, id: SessionId) -> Option<Owner> {
         let session = self.by_id.remove(&id)?;
         self.committed -= usize::from(session.committed_timeout_ms.is_some());
         session.owner
     }
 
-    /// The connection that has the session, if one has.
-    pub fn owner(&self, id: SessionId) -> Option<Connection> {
+    /// Who owns the session, if anybody does.
+    pub fn owner(&self, id: SessionId) -> Option<Owner> {
         self.by_id.get(&id)?.owner
     }
 
     /// A connection is gone.
     pub fn disconnected(&mut self, id: SessionId, connection: Connection) {
         if let Some(session) = self.by_id.get_mut(&id)
-            && session.owner == Some(connection)
+            && session.owner == Some(Owner::Local(connection))
         {
             session.owner = None;
         }
@@ -256,12 +333,17 @@ impl Hasher for IdHasher {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use engine::ids::{ConnId, CoreId};
     use proptest::prelude::*;
 
     const S: SessionId = SessionId(0x0100_0000_0000_0001);
 
-    fn connection(slot: u32) -> Connection {
+    fn at(slot: u32) -> Connection {
         Connection { core: CoreId(0), conn: ConnId { slot, generation: 0 } }
+    }
+
+    fn connection(slot: u32) -> Owner {
+        Owner::Local(at(slot))
     }
 
     #[test]
@@ -294,7 +376,7 @@ mod tests {
         sessions.track(S, 40_000, Some(connection(1)), 0);
         assert_eq!(sessions.renew(S, 4000, connection(2), 100), Ok(Some(connection(1))));
         assert_eq!(sessions.renew(S, 4000, connection(2), 100), Ok(None));
-        sessions.disconnected(S, connection(1));
+        sessions.disconnected(S, at(1));
         assert_eq!(sessions.next_expired(5000), Some(S));
         assert_eq!(sessions.renew(S, 4000, connection(3), 5000), Err(UnknownSession));
         assert_eq!(sessions.remove(S), Some(connection(2)));
@@ -314,6 +396,64 @@ mod tests {
         assert_eq!(sessions.len(), 1);
         sessions.remove(S);
         assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn ownership_is_claimed_moved_and_released() {
+        let (one, other) = (Owner::Learner(LearnerId(1)), Owner::Learner(LearnerId(2)));
+        let mut sessions = Sessions::new(1000);
+        assert_eq!(sessions.judge(S, Some(one), 0), Standing::Gone);
+        sessions.commit(S, 4000);
+        assert_eq!(sessions.judge(S, Some(connection(1)), 0), Standing::Good);
+        assert_eq!(sessions.owner(S), None, "a connection owns what it has opened or renewed");
+        assert_eq!(sessions.judge(S, Some(one), 0), Standing::Good);
+        assert_eq!(sessions.judge(S, Some(other), 0), Standing::Moved);
+        assert_eq!(sessions.judge(S, Some(connection(1)), 0), Standing::Moved);
+        assert_eq!(sessions.judge(S, None, 0), Standing::Good);
+        assert_eq!(sessions.renew(S, 4000, other, 0), Ok(Some(one)));
+        sessions.release(LearnerId(1));
+        assert_eq!(sessions.judge(S, Some(one), 0), Standing::Moved);
+        sessions.release(LearnerId(2));
+        assert_eq!(sessions.judge(S, Some(one), 0), Standing::Good);
+        sessions.close(S);
+        assert_eq!(sessions.judge(S, Some(one), 0), Standing::Gone);
+        assert_eq!(sessions.judge(S, Some(other), 0), Standing::Gone, "expired goes before moved");
+    }
+
+    #[test]
+    fn a_follower_hears_of_a_session_once_until_it_has_told() {
+        let mut sessions = Sessions::new(1000);
+        sessions.hear(S);
+        assert_eq!(sessions.take_heard(), [], "nobody");
+        sessions.commit(S, 4000);
+        sessions.hear(S);
+        sessions.hear(S);
+        assert_eq!(sessions.take_heard(), [(S, 4000)]);
+        assert_eq!(sessions.take_heard(), []);
+        sessions.hear(S);
+        assert_eq!(sessions.adopt(S, 9000, at(1)), None);
+        assert_eq!(sessions.adopt(S, 9000, at(2)), Some(connection(1)));
+        assert_eq!(sessions.take_heard(), [(S, 9000)]);
+        sessions.hear(S);
+        sessions.remove(S);
+        assert_eq!(sessions.take_heard(), []);
+    }
+
+    #[test]
+    fn with_the_role_go_owners_deadlines_and_what_is_not_committed() {
+        let other = SessionId(9);
+        let mut sessions = Sessions::new(1000);
+        sessions.track(S, 4000, Some(connection(1)), 0);
+        sessions.commit(S, 4000);
+        sessions.track(other, 4000, Some(connection(2)), 0);
+        sessions.renew(S, 9000, connection(1), 0).unwrap();
+        sessions.close(S);
+        sessions.lose_role();
+        assert_eq!((sessions.contains(S), sessions.contains(other)), (true, false));
+        assert_eq!((sessions.owner(S), sessions.next_deadline(), sessions.len()), (None, None, 1));
+        sessions.restart(100);
+        assert_eq!(sessions.next_deadline(), Some(5000), "the timeout of its creation");
+        assert!(sessions.touch(S, 100));
     }
 
     proptest! {

@@ -5,6 +5,7 @@ use crate::ledger::{NodeFact, SubtreeUsage, test_config};
 use crate::request::{WriteAnswer, WriteOp, WriteRequest, WriteResult};
 use crate::role::tests::model::{Ask, Model};
 use crate::role::{Action, ConnectRequest, Input, Now, ReaperConfig, Role, RoleConfig, SystemState};
+use crate::session::Owner;
 use crate::wal::disk::{Chance, DIRECTORY, Disk};
 use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Prepare, Verdict, WalConfig, WalWrite, WalWriter, recover};
 use engine::acl::{AclTable, Identity};
@@ -95,6 +96,7 @@ fn role_config(shards: u16) -> RoleConfig {
         shards,
         outstanding_max: 1 << 16,
         outstanding_bytes_max: 1 << 30,
+        skip_acl: false,
         reaper: ReaperConfig::default(),
         ledger: crate::ledger::LedgerConfig { enforce_quota: false, partitions: PARTITIONS, ..test_config() },
     }
@@ -201,7 +203,7 @@ impl SimNode {
         self.now.wall_ms += 1;
         self.seq += 1;
         let session = self.sessions[session % self.sessions.len()];
-        let owner = self.role.sessions().owner(session).unwrap_or_default();
+        let owner = self.role.sessions().owner(session).and_then(Owner::connection).unwrap_or_default();
         let origin = Origin { core: owner.core, conn: owner.conn, seq: self.seq };
         let request = WriteRequest {
             origin: Some(origin),
@@ -258,6 +260,7 @@ impl SimNode {
                 | Action::CloseConnection { .. }
                 | Action::Ephemerals { .. }
                 | Action::Drained { .. } => {}
+                other => panic!("an ensemble of one has no use for {other:?}"),
             }
         }
         self.take_shard_actions();
@@ -350,7 +353,7 @@ impl SimNode {
         let len = write.buf.len();
         let durable = self.wal.written(write.token, Ok(len)).unwrap();
         self.wal.recycle(write.buf);
-        self.step(Input::Durable(durable.get()));
+        self.step(Input::Durable(durable));
     }
 
     fn log_step(&mut self, shard: usize) -> bool {

@@ -13,9 +13,9 @@ impl<T: Copy> Durable<T> {
         self.0
     }
 
-    /// A claim without proof, for tests of what asks for one.
-    #[cfg(test)]
-    pub(crate) fn claimed(value: T) -> Durable<T> {
+    /// A claim without proof, for tests of what stands on one.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn assume(value: T) -> Durable<T> {
         Durable(value)
     }
 

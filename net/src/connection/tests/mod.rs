@@ -17,6 +17,7 @@ use engine::jute::{Reader, Writer};
 use engine::read::{ReadBody, ReadOp};
 use engine::stat::Stat;
 use replication::request::{WriteRequest, WriteResult};
+use replication::role::ConnectRequest;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -56,7 +57,7 @@ pub struct Host {
     pub writes: VecDeque<WriteRequest>,
     pub syncs: VecDeque<Origin>,
     pub listings: VecDeque<(Origin, Option<Box<str>>)>,
-    pub handshakes: Vec<HandshakeRequest>,
+    pub handshakes: Vec<ConnectRequest>,
     pub touches: usize,
     pub room: usize,
     pub admits: bool,
@@ -165,7 +166,7 @@ impl Cx for Host {
         self.listings.push_back((origin, prefix));
     }
 
-    fn connect(&mut self, request: HandshakeRequest) {
+    fn connect(&mut self, request: ConnectRequest) {
         self.handshakes.push(request);
     }
 

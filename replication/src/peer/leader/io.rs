@@ -4,15 +4,12 @@ use crate::peer::history::History;
 use crate::peer::quorum_set::{Configuration, Configurations};
 use crate::peer::wire::bodies::ForwardedRequest;
 use crate::peer::wire::packet::{DATA_BYTES_MAX, PacketError};
+use crate::session::LearnerId;
 use crate::wal::Durable;
 use bytes::Bytes;
 use engine::ids::SessionId;
 use engine::jute::DecodeError;
 use engine::zxid::Zxid;
-
-/// One connection of a learner, as the host names it; never used again for another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LearnerId(pub u64);
 
 /// Settings of a leader.
 #[derive(Clone, Debug)]

@@ -28,7 +28,8 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-pub use io::{Action, DisconnectReason, Input, LeaderConfig, LeaderStart, LearnerId, ResignReason};
+pub use crate::session::LearnerId;
+pub use io::{Action, DisconnectReason, Input, LeaderConfig, LeaderStart, ResignReason};
 
 use crate::peer::history::History;
 use crate::peer::quorum_set::{Configuration, Configurations, QuorumSet};

@@ -120,7 +120,7 @@ impl Setup {
         let start = LeaderStart {
             accepted_epoch: self.accepted,
             current_epoch: self.current,
-            last: Durable::claimed(history.last()),
+            last: Durable::assume(history.last()),
             history,
             configurations: self.configurations,
             log_base: self.log_base,
@@ -200,7 +200,7 @@ impl Bench {
     }
 
     fn durable(&mut self, zxid: Zxid) -> Done {
-        self.step(Input::Durable(Durable::claimed(zxid)))
+        self.step(Input::Durable(Durable::assume(zxid)))
     }
 
     fn tick_at(&mut self, now: i64) -> Done {

@@ -88,7 +88,7 @@ impl Bench {
         let start = LearnerStart {
             accepted_epoch: accepted,
             current_epoch: current,
-            last: Durable::claimed(last),
+            last: Durable::assume(last),
             applied: Zxid::ZERO,
             history: History::new(last, 1 << 20),
         };
@@ -121,7 +121,7 @@ impl Bench {
     }
 
     fn durable(&mut self, zxid: Zxid) -> Vec<Action> {
-        self.step(Input::Durable(Durable::claimed(zxid)))
+        self.step(Input::Durable(Durable::assume(zxid)))
     }
 }
 

@@ -9,7 +9,8 @@ mod sessions;
 
 use super::*;
 use crate::request::{AclSpec, CreateKind, CreateOp, DeleteOp, WriteAnswer, WriteOp, WriteRequest};
-use crate::session::Connection;
+use crate::session::{Connection, Owner};
+use crate::wal::Durable;
 use engine::acl::Identity;
 use engine::ids::{ConnId, CoreId, SessionId};
 use engine::path::HashKey;
@@ -33,6 +34,7 @@ fn config(shards: u16) -> RoleConfig {
         shards,
         outstanding_max: 64,
         outstanding_bytes_max: 1 << 20,
+        skip_acl: false,
         reaper: ReaperConfig::default(),
         ledger: LedgerConfig { enforce_quota: false, ..crate::ledger::test_config() },
     }
@@ -48,7 +50,7 @@ struct Host {
     role: Role,
     now: Now,
     replica: Replica,
-    log: Vec<(Zxid, Vec<u8>)>,
+    log: Vec<(Zxid, Bytes)>,
     /// How many entries of the log are durable.
     durable: usize,
     published: Zxid,
@@ -147,7 +149,7 @@ impl Host {
         if self.durable == 0 {
             return Vec::new();
         }
-        self.step(Input::Durable(self.last_durable()))
+        self.step(Input::Durable(Durable::assume(self.last_durable())))
     }
 
     /// Answers what is to be measured.
@@ -180,7 +182,8 @@ impl Host {
     /// The next request of a session, on the connection that has it.
     fn origin(&mut self, session: SessionId) -> Origin {
         self.seq += 1;
-        let Connection { core, conn } = self.role.sessions().owner(session).unwrap_or_default();
+        let owner = self.role.sessions().owner(session).and_then(Owner::connection);
+        let Connection { core, conn } = owner.unwrap_or_default();
         Origin { core, conn, seq: self.seq }
     }
 

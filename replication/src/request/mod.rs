@@ -1,7 +1,9 @@
 //! What connections ask of the replication role, and what it answers.
 //!
 //! A request arrives decoded: nothing that did not decode is ever ordered (an undecodable body that ZooKeeper gives a
-//! zxid all the same comes as [`WriteOp::Refused`]).
+//! zxid all the same comes as [`WriteOp::Refused`]). [`codec`] has the records.
+
+pub mod codec;
 
 use bytes::Bytes;
 use engine::acl::Identity;
