@@ -162,7 +162,8 @@ fn watch(members: &[Member], children: &mut Vec<(u16, Child)>, signals: &mut Sig
             return Err(problem);
         }
         if Instant::now() > give_up {
-            let silent: Vec<String> = modes.iter().zip(members).filter(|(mode, _)| mode.is_none()).map(log_of).collect();
+            let silent: Vec<String> =
+                modes.iter().zip(members).filter(|(mode, _)| mode.is_none()).map(log_of).collect();
             return Err(format!("after {} s not all serve; see {}", START_PATIENCE.as_secs(), silent.join(", ")));
         }
         std::thread::sleep(Duration::from_millis(50));

@@ -205,7 +205,7 @@ fn start_cores(
     ));
     let clock = Clock::start();
     let (mut listeners, mut shards) = (listeners.into_iter(), restored.shards.into_iter());
-    let mut role = Some((restored.role, restored.wal));
+    let mut role = Some((restored.seat, restored.wal));
     let (end_sender, ends) = mpsc::channel();
     let mut threads = Vec::new();
     let mut wakers: Vec<Arc<CoreWaker>> = Vec::new();

@@ -2,6 +2,7 @@
 
 use super::data_dir::DataDir;
 use super::residency::ResidencyClock;
+use super::status::Status;
 use super::topology::Topology;
 use crate::connection::{AuthPolicy, ConnectionLimits};
 use hardware::storage::StorageHandle;
@@ -35,6 +36,8 @@ pub struct Context {
     pub directory_id: u64,
     /// The port that clients find, once it is open.
     pub port: AtomicU16,
+    /// What this server is in its ensemble.
+    pub status: Arc<Status>,
     /// `stmk`'s mask: kept and shown, and without effect.
     pub trace_mask: AtomicI64,
 }
@@ -53,6 +56,7 @@ impl Context {
             manifest: data.manifest(),
             directory_id: data.identity().directory_id,
             port: AtomicU16::new(config.local.client.port),
+            status: Arc::default(),
             trace_mask: AtomicI64::new(DEFAULT_TRACE_MASK),
         }
     }

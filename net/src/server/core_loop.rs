@@ -18,8 +18,9 @@ use super::context::Context;
 use super::mail::{ClientMail, Mail};
 use super::marks::Marks;
 use super::parts::Parts;
+use super::peers::Peer;
 use super::post::Post;
-use super::role_host::RoleHost;
+use super::role_host::{RoleHost, Seat};
 use super::segments::LOG_TOKEN;
 use super::shard_host::ShardHost;
 use super::survey::Surveys;
@@ -27,6 +28,7 @@ use super::view::View;
 use super::wal_host::WalHost;
 use crate::connection::{Connection, Fate, Serving, ViewEvent};
 use crate::metrics::{CoreMetrics, Counter};
+use bytes::Bytes;
 use engine::acl::AclTable;
 use engine::ids::{ConnId, CoreId, SessionId, ShardId};
 use engine::shard::EventBatch;
@@ -34,7 +36,8 @@ use engine::zxid::Zxid;
 use hardware::listen::{set_keepalive, set_nodelay};
 use hardware::mailbox::MailReceiver;
 use hardware::reactor::{CloseHow, Event, ListenerId, Reactor, SocketId};
-use replication::role::{Input, Role};
+use replication::node;
+use replication::role::Input;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -73,7 +76,7 @@ pub struct CoreParts {
     /// The shard that lives here.
     pub shard: Option<ShardHost>,
     /// The replication role and its log, if they live here.
-    pub role: Option<(Role, WalHost)>,
+    pub role: Option<(Seat, WalHost)>,
     /// The interned ACLs.
     pub acls: AclTable,
 }
@@ -123,9 +126,10 @@ impl Core {
     /// Puts a core together, on its own thread.
     pub fn new(parts: CoreParts, reactor: Reactor, post: Post, inbox: MailReceiver<Mail>) -> Core {
         let CoreParts { id, context, marks, admission, clock, listener, shard, role, acls } = parts;
-        let role = role.map(|(role, wal)| {
+        let role = role.map(|(seat, wal)| {
             let snap_count = u64::from(context.config.local.storage.snap_count);
-            RoleHost::new(role, wal, Arc::clone(&context.topology), Arc::clone(&marks), snap_count)
+            let (topology, status) = (Arc::clone(&context.topology), Arc::clone(&context.status));
+            RoleHost::new(seat, wal, topology, Arc::clone(&marks), snap_count, status)
         });
         let shards = usize::from(context.topology.shards());
         let parts = Parts {
@@ -178,7 +182,7 @@ impl Core {
     /// Why the server cannot go on: the disk, the ring, or another core.
     pub fn run(mut self) -> Result<(), String> {
         if let Some(role) = &mut self.parts.role {
-            role.serve(self.clock.now(), &mut self.parts.post);
+            role.serve(self.clock.now(), &mut self.reactor, &mut self.parts.post)?;
         }
         if let Some(listener) = self.listener.take() {
             self.listening = Some(self.reactor.listen(listener).map_err(|problem| format!("listening: {problem}"))?);
@@ -242,10 +246,14 @@ impl Core {
 
     fn take(&mut self, event: Event) -> Result<(), String> {
         match event {
+            Event::Accepted { listener, fd, .. } if Some(listener) != self.listening => {
+                self.accept_peer(listener, fd);
+            }
             Event::Accepted { fd, peer, .. } => self.accept(fd, peer),
             Event::AcceptFailed { error, .. } => {
                 warn!("accepting a connection failed: {error}; if files are out, raise the limit (ulimit -n)");
             }
+            Event::Received { socket, data } if self.id_of(socket).is_none() => self.hear_peer(socket, &data),
             Event::Received { socket, data } => {
                 self.with_client(socket, |client, parts| client.connection.receive(parts, &data));
                 // A word is taken up at once: its asker may end its side of the connection right behind it.
@@ -255,7 +263,9 @@ impl Core {
                     self.look_after(id);
                 }
             }
+            Event::Closed { socket, .. } if self.id_of(socket).is_none() => self.peer_closed(socket),
             Event::Closed { socket, error } => self.closed(socket, error),
+            Event::Sent { socket, .. } if self.id_of(socket).is_none() => self.sent_to_peer(socket),
             Event::Sent { socket, buf, .. } => self.sent(socket, buf),
             Event::Released { socket } => {
                 // The slot may belong to a newer socket by now.
@@ -267,7 +277,7 @@ impl Core {
                 if let Some(role) = &mut self.parts.role
                     && let Some(durable) = role.wal.written(result, buf, &mut self.parts.metrics)
                 {
-                    role.step(self.parts.now, Input::Durable(durable), &mut self.parts.post);
+                    role.log_is_durable(self.parts.now, durable, &mut self.parts.post);
                 }
             }
             Event::WrittenBytes { token, result, .. } if token & LOG_TOKEN != 0 => {
@@ -283,6 +293,42 @@ impl Core {
             Event::WrittenBytes { .. } | Event::Synced { .. } => {}
         }
         Ok(())
+    }
+
+    // ---- peers ----
+
+    fn accept_peer(&mut self, listener: ListenerId, fd: OwnedFd) {
+        let Parts { role: Some(role), post, now, .. } = &mut self.parts else { return };
+        // Of a listener that has been closed meanwhile: the connection ends with its descriptor.
+        let Some(Ok(input)) = role.member().map(|member| member.accepted(listener, fd, &mut self.reactor)) else {
+            return;
+        };
+        role.step_member(*now, input, post);
+    }
+
+    fn hear_peer(&mut self, socket: SocketId, data: &[u8]) {
+        let Parts { role: Some(role), post, now, .. } = &mut self.parts else { return };
+        let input = match role.member().and_then(|member| member.peer(socket)) {
+            Some(Peer::Link(link)) => node::Input::LinkBytes(link, data),
+            Some(Peer::Learner(learner)) => node::Input::LearnerBytes(learner, Bytes::copy_from_slice(data)),
+            Some(Peer::Leader) => node::Input::LeaderBytes(Bytes::copy_from_slice(data)),
+            None => return,
+        };
+        role.step_member(*now, input, post);
+    }
+
+    fn peer_closed(&mut self, socket: SocketId) {
+        let Parts { role: Some(role), post, now, .. } = &mut self.parts else { return };
+        if let Some(input) = role.member().and_then(|member| member.closed(socket, &mut self.reactor)) {
+            role.step_member(*now, input, post);
+        }
+    }
+
+    fn sent_to_peer(&mut self, socket: SocketId) {
+        let Parts { role: Some(role), post, now, .. } = &mut self.parts else { return };
+        if let Some(input) = role.member().and_then(|member| member.sent(socket, &self.reactor)) {
+            role.step_member(*now, input, post);
+        }
     }
 
     fn accept(&mut self, fd: OwnedFd, peer: SocketAddr) {
@@ -572,7 +618,10 @@ impl Core {
                 }
             }
             Mail::Dialed { token, result } => {
-                let _ = (token, result);
+                let Parts { role: Some(role), post, now, .. } = &mut self.parts else { return Ok(()) };
+                if let Some(input) = role.member().and_then(|member| member.dialed(token, result, &mut self.reactor)) {
+                    role.step_member(*now, input, post);
+                }
             }
             Mail::Serving(serving) => self.serve_as(serving),
             Mail::Reset(effect) => self.reset(effect),
@@ -753,7 +802,7 @@ impl Core {
         if let Some(role) = &mut self.parts.role
             && role.next_deadline().is_some_and(|at| at <= now_ms)
         {
-            role.step(self.parts.now, Input::Tick, &mut self.parts.post);
+            role.tick(self.parts.now, &mut self.parts.post);
         }
         while let Some((_, id)) = self.sessionless.pop_front_if(|(at, _)| *at <= now_ms) {
             let Some(client) = self.clients.get_mut(id) else { continue };
@@ -777,6 +826,7 @@ impl Core {
             shard.end_of_turn(&self.marks, &mut self.reactor, post).map_err(fatal)?;
         }
         if let Some(role) = &mut self.parts.role {
+            role.talk_to_peers(self.parts.now, &mut self.reactor, &mut self.parts.post);
             role.end_of_turn(&self.clock, &mut self.reactor, &mut self.parts.post);
             if let Some(why) = role.failure() {
                 error!("{why}");

@@ -11,7 +11,8 @@
 //! | `shard_host`, `segments`, `residency` | a shard, the files of its logs, what of them is in memory |
 //! | `role_host`, `wal_host`, `checkpoint` | the replication role, its log, its checkpoints |
 //! | `admission` | limits of the whole server |
-//! | `survey` | facts for operators' questions |
+//! | `peers` | a member of an ensemble: its promises, its sockets |
+//! | `survey`, `status` | facts for operators' questions |
 
 mod admission;
 mod assemble;
@@ -24,6 +25,7 @@ mod data_dir;
 mod mail;
 mod marks;
 mod parts;
+mod peers;
 mod post;
 mod residency;
 mod restore;
@@ -31,6 +33,7 @@ mod role_host;
 mod segments;
 mod serve;
 mod shard_host;
+mod status;
 mod survey;
 mod topology;
 mod view;

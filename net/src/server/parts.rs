@@ -116,7 +116,7 @@ impl Cx for Parts {
         if self.post.is_congested() {
             return false;
         }
-        let role_has_room = self.role.as_ref().is_none_or(|role| role.role().has_room() && role.wal.has_room());
+        let role_has_room = self.role.as_ref().is_none_or(RoleHost::has_room);
         outstanding == 0 || (role_has_room && self.outstanding < self.outstanding_max)
     }
 

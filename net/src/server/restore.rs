@@ -10,23 +10,30 @@
 use super::checkpoint::server_id;
 use super::context::Context;
 use super::data_dir::partition_file;
+use super::peers::{EpochError, EpochFiles, MemberHost, MemberParts, Places};
 use super::residency::MappedLog;
+use super::role_host::Seat;
 use super::segments::{OpenSegment, SegmentKey, Segments};
 use super::shard_host::ShardHost;
 use super::wal_host::{WalHost, WalPlace, segment_file, segment_sequence};
+use bytes::Bytes;
 use engine::acl::AclTable;
 use engine::ids::{PartitionId, ShardId};
 use engine::partition::{Damage, Manifest, ManifestError, NodeFacts, Partition, PartitionCut, SegmentBytes, recover};
 use engine::shard::{Shard, ShardConfig};
+use engine::txn::{Txn, TxnHeader};
 use engine::zxid::Zxid;
 use hardware::block_file::{BlockFile, PreferDirect, WriteSync};
 use hardware::mapping::MappedSegment;
 use replication::ledger::{LedgerConfig, LedgerLoader, LoadError, NodeFact, Schemes, SubtreeUsage};
+use replication::node::{NodeConfig, NodeStart};
+use replication::peer::ensemble::{Ensemble, EnsembleError, ServerId, Views};
 use replication::role::{Action, Input, Now, ReaperConfig, Role, RoleConfig, SystemState, SystemStateError};
+use replication::wal::read::replay as read_again;
 use replication::wal::{
     Checkpoint, DirectoryId, SegmentSeq, SegmentSource, Verdict, WalConfig, WalWriter, recover as judge,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -69,6 +76,12 @@ pub enum RestoreError {
     /// The write-ahead log is damaged.
     #[error("{0}")]
     Wal(String),
+    /// The promises of a member cannot be relied on.
+    #[error(transparent)]
+    Epochs(#[from] EpochError),
+    /// The lines of the ensemble make no ensemble.
+    #[error("the ensemble's configuration: {0}")]
+    Ensemble(#[from] EnsembleError),
 }
 
 /// What was restored.
@@ -77,8 +90,8 @@ pub struct Restored {
     pub zxid: Zxid,
     /// The shards, by number.
     pub shards: Vec<ShardHost>,
-    /// The replication role, having replayed its log.
-    pub role: Role,
+    /// The replication role, having replayed its log, alone or as a member.
+    pub seat: Seat,
     /// The log.
     pub wal: WalHost,
     /// The interned ACLs.
@@ -106,16 +119,67 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
     let loaded = begun.elapsed();
     let mut acls = AclTable::default();
     carry_out(&mut actions, &mut role, &mut shards, &mut acls);
-    let wal = replay_log(context, checkpoint, &mut role, &mut shards, &mut acls)?;
+    let log = replay_log(context, checkpoint, &mut role, &mut shards, &mut acls)?;
     info!(
         znodes = role.ledger().node_count(),
         checkpoint = %checkpoint,
-        last = %role.committed(),
+        last = %role.proposed(),
         partitions_ms = loaded.as_millis() as u64,
         log_ms = (begun.elapsed() - loaded).as_millis() as u64,
         "restored"
     );
-    Ok(Restored { zxid: role.committed(), shards, role, wal, acls })
+    let zxid = role.committed();
+    let ReplayedLog { wal, recent } = log;
+    let seat = if context.config.ensemble.is_distributed() {
+        Seat::Member(Box::new(member(context, role, &wal, recent)?))
+    } else {
+        Seat::Alone(Box::new(role))
+    };
+    Ok(Restored { zxid, shards, seat, wal, acls })
+}
+
+/// Bytes of recent transactions that a member keeps in memory for those that lag.
+const HISTORY_BYTES: usize = 32 << 20;
+
+fn member(
+    context: &Context,
+    role: Role,
+    wal: &WalHost,
+    recent: VecDeque<(Zxid, Bytes)>,
+) -> Result<MemberHost, RestoreError> {
+    let (local, ensemble) = (&context.config.local, &context.config.ensemble);
+    let pairs = ensemble.lines.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let members = Ensemble::from_pairs(pairs)?;
+    let sid = ServerId(local.server_id.unwrap_or_default());
+    let own = members.member(sid).cloned();
+    let epochs = EpochFiles::new(context.manifest.parent().unwrap_or(&context.manifest));
+    let promised = epochs.load(wal.durable().get().epoch())?;
+    epochs.store(promised)?;
+    Ok(MemberHost::new(MemberParts {
+        config: NodeConfig {
+            sid,
+            tick_ms: i64::from(ensemble.tick_time_ms),
+            init_limit: i64::from(ensemble.init_limit_ticks),
+            sync_limit: i64::from(ensemble.sync_limit_ticks),
+            connect_limit: i64::from(ensemble.connect_to_learner_master_limit_ticks),
+            reconfig_enabled: ensemble.reconfig_enabled,
+            election_interval_ms: (200, 60_000),
+            history_bytes_max: HISTORY_BYTES,
+        },
+        start: NodeStart {
+            role,
+            last: wal.durable(),
+            recent: recent.into(),
+            epochs: promised,
+            views: Views::settled(Arc::new(members)),
+        },
+        epochs,
+        places: Places {
+            election: own.as_ref().map(|own| own.election_addresses()).unwrap_or_default(),
+            quorum: own.as_ref().map(|own| own.quorum_addresses()).unwrap_or_default(),
+            keep_alive: false,
+        },
+    }))
 }
 
 fn role_config(context: &Context) -> RoleConfig {
@@ -358,37 +422,28 @@ fn remove_strays(context: &Context, shards: &[ShardHost]) -> Result<(), RestoreE
 
 // ---- the write-ahead log ----
 
+/// The log, and what a member remembers of its end.
+struct ReplayedLog {
+    wal: WalHost,
+    recent: VecDeque<(Zxid, Bytes)>,
+}
+
 fn replay_log(
     context: &Context,
     checkpoint: Zxid,
     role: &mut Role,
     shards: &mut [ShardHost],
     acls: &mut AclTable,
-) -> Result<WalHost, RestoreError> {
+) -> Result<ReplayedLog, RestoreError> {
+    let distributed = context.config.ensemble.is_distributed();
     let mut segments = wal_segments(&context.wal)?;
     let directory = DirectoryId(context.directory_id);
-    let mut failure = None;
-    let mut actions = Vec::new();
+    let mut replay = Replay { role, shards, acls, actions: Vec::new(), failure: None };
     let verdict = judge(&mut segments, directory, Checkpoint::Local(checkpoint), &mut |zxid, bytes| {
-        if failure.is_some() || zxid <= checkpoint {
-            return;
-        }
-        match engine::txn::decode(bytes) {
-            Ok((header, txn)) => {
-                role.replay(header, txn, &mut actions);
-                carry_out(&mut actions, role, shards, acls);
-            }
-            Err(problem) => {
-                failure = Some(format!(
-                    "transaction {zxid} of the log is whole but cannot be read ({problem}): it was written by a newer \
-                     version; start that version"
-                ));
-            }
+        if !distributed && zxid > checkpoint {
+            replay.committed(zxid, bytes);
         }
     });
-    if let Some(failure) = failure {
-        return Err(RestoreError::Wal(failure));
-    }
     let recovered = match verdict {
         Verdict::Clean(recovered) => recovered,
         Verdict::TornTail(recovered, torn) => {
@@ -400,9 +455,36 @@ fn replay_log(
             recovered
         }
         Verdict::Damage(damage) => {
-            return Err(RestoreError::Wal(format!("{damage}. {}", damage.remedy(true))));
+            return Err(RestoreError::Wal(format!("{damage}. {}", damage.remedy(!distributed))));
         }
     };
+    let mut recent = VecDeque::new();
+    if distributed {
+        // Of a member's log only what is known to be committed takes effect; the rest waits for a leader's word.
+        let committed = recovered.committed().max(checkpoint);
+        let (layout, last) = (recovered.layout(), recovered.last());
+        let mut recent_bytes = 0;
+        let read = read_again(&mut segments, layout, directory, checkpoint, last, &mut |zxid, bytes| {
+            if zxid <= committed {
+                replay.committed(zxid, bytes);
+            } else {
+                replay.uncommitted(zxid, bytes);
+            }
+            recent_bytes += bytes.len();
+            recent.push_back((zxid, Bytes::copy_from_slice(bytes)));
+            while recent_bytes > HISTORY_BYTES
+                && let Some((_, dropped)) = recent.pop_front()
+            {
+                recent_bytes -= dropped.len();
+            }
+        });
+        if let Err(damage) = read {
+            return Err(RestoreError::Wal(format!("{damage:?}")));
+        }
+    }
+    if let Some(failure) = replay.failure {
+        return Err(RestoreError::Wal(failure));
+    }
     let mut files = HashMap::new();
     for segment in segments {
         files.insert(segment.sequence, segment.file);
@@ -424,7 +506,49 @@ fn replay_log(
         sync: if storage.force_sync { WriteSync::Data } else { WriteSync::None },
         slow_flush: Duration::from_millis(storage.fsync_warning_threshold_ms),
     };
-    Ok(WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone()))
+    let wal = WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone());
+    Ok(ReplayedLog { wal, recent })
+}
+
+/// The log's records on their way to the role and the shards.
+struct Replay<'a> {
+    role: &'a mut Role,
+    shards: &'a mut [ShardHost],
+    acls: &'a mut AclTable,
+    actions: Vec<Action>,
+    failure: Option<String>,
+}
+
+impl Replay<'_> {
+    fn committed(&mut self, zxid: Zxid, bytes: &[u8]) {
+        if let Some((header, txn)) = self.decode(zxid, bytes) {
+            self.role.replay(header, txn, &mut self.actions);
+            carry_out(&mut self.actions, self.role, self.shards, self.acls);
+        }
+    }
+
+    fn uncommitted(&mut self, zxid: Zxid, bytes: &[u8]) {
+        if let Some((header, txn)) = self.decode(zxid, bytes) {
+            self.role.replay_uncommitted(header, txn, Bytes::copy_from_slice(bytes));
+        }
+    }
+
+    /// After a failure nothing more is replayed.
+    fn decode(&mut self, zxid: Zxid, bytes: &[u8]) -> Option<(TxnHeader, Txn)> {
+        if self.failure.is_some() {
+            return None;
+        }
+        match engine::txn::decode(bytes) {
+            Ok(decoded) => Some(decoded),
+            Err(problem) => {
+                self.failure = Some(format!(
+                    "transaction {zxid} of the log is whole but cannot be read ({problem}): it was written by a newer \
+                     version; start that version"
+                ));
+                None
+            }
+        }
+    }
 }
 
 /// Carries out, without threads, what replaying makes the role ask for.

@@ -7,13 +7,20 @@
 use super::clock::Clock;
 use super::mail::{ClientMail, Mail, Measured, ShardCut, ShardMail};
 use super::marks::Marks;
+use super::peers::MemberHost;
 use super::post::Post;
+use super::status::Status;
 use super::topology::Topology;
 use super::wal_host::WalHost;
+use crate::connection::Serving;
+use engine::ids::CoreId;
 use engine::zxid::Zxid;
 use hardware::reactor::Reactor;
 use replication::ledger::SubtreeUsage;
-use replication::role::{Action, Input, Now, Role, RoleFault};
+use replication::node;
+use replication::role::{Action, Input, Now, Role};
+use replication::wal::{Durable, Truncation};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Between two checkpoints lies this many times what the first one took, however many transactions come: flushing must
@@ -22,9 +29,17 @@ const CHECKPOINT_PAUSE: i64 = 9;
 /// And at the most this, in milliseconds, or starting again would take long.
 const CHECKPOINT_PAUSE_MAX_MS: i64 = 5_000;
 
+/// Whose role it is.
+pub enum Seat {
+    /// An ensemble of one.
+    Alone(Box<Role>),
+    /// One of several.
+    Member(Box<MemberHost>),
+}
+
 /// The role, hosted.
 pub struct RoleHost {
-    role: Role,
+    seat: Seat,
     /// Its log.
     pub wal: WalHost,
     topology: Arc<Topology>,
@@ -37,7 +52,10 @@ pub struct RoleHost {
     /// No checkpoint is begun before, on the monotonic clock: see [`CHECKPOINT_PAUSE`].
     next_checkpoint_ms: i64,
     drained: bool,
-    fault: Option<RoleFault>,
+    fault: Option<String>,
+    status: Arc<Status>,
+    /// A cut of the log is not durable yet, and the member waits for it.
+    cutting: bool,
 }
 
 /// A checkpoint that is being taken.
@@ -60,9 +78,18 @@ pub struct CutAll {
 
 impl RoleHost {
     /// Hosts a role that has replayed its log. `snap_count` transactions lie between two checkpoints.
-    pub fn new(role: Role, wal: WalHost, topology: Arc<Topology>, marks: Arc<Marks>, snap_count: u64) -> RoleHost {
+    pub fn new(
+        seat: Seat,
+        wal: WalHost,
+        topology: Arc<Topology>,
+        marks: Arc<Marks>,
+        snap_count: u64,
+        status: Arc<Status>,
+    ) -> RoleHost {
         RoleHost {
-            role,
+            seat,
+            status,
+            cutting: false,
             wal,
             topology,
             marks,
@@ -77,9 +104,25 @@ impl RoleHost {
         }
     }
 
-    /// The role itself, for figures.
-    pub fn role(&self) -> &Role {
-        &self.role
+    /// The role itself, for figures and bounds; `None` when a member has ended.
+    pub fn role(&self) -> Option<&Role> {
+        match &self.seat {
+            Seat::Alone(role) => Some(role),
+            Seat::Member(member) => member.role(),
+        }
+    }
+
+    /// The member, if this server is one of several.
+    pub fn member(&mut self) -> Option<&mut MemberHost> {
+        match &mut self.seat {
+            Seat::Alone(_) => None,
+            Seat::Member(member) => Some(member),
+        }
+    }
+
+    /// Whether the role and its log take another request.
+    pub fn has_room(&self) -> bool {
+        self.role().is_some_and(Role::has_room) && self.wal.has_room()
     }
 
     /// Whether a shutdown has nothing left to wait for.
@@ -90,28 +133,130 @@ impl RoleHost {
     /// Why the server must stop, if it must: the log takes no more, or the role cannot go on.
     pub fn failure(&self) -> Option<String> {
         let log = self.wal.failure().map(|why| format!("{why}; check the disk, then start the server again"));
-        log.or_else(|| Some(self.fault.as_ref()?.to_string()))
+        log.or_else(|| self.fault.clone())
     }
 
     /// When the role wants a tick, on the monotonic clock.
     pub fn next_deadline(&self) -> Option<i64> {
-        self.role.next_deadline()
+        match &self.seat {
+            Seat::Alone(role) => role.next_deadline(),
+            Seat::Member(member) => member.node().and_then(node::Node::next_deadline),
+        }
     }
 
-    /// Starts taking requests.
-    pub fn serve(&mut self, now: Now, post: &mut Post) {
-        let mut actions = std::mem::take(&mut self.actions);
-        self.role.serve(now, &mut actions);
-        self.carry_out(now, &mut actions, post);
-        self.actions = actions;
+    /// Starts taking requests, or looking for the other members.
+    ///
+    /// # Errors
+    /// When a member's election port cannot be opened.
+    pub fn serve(&mut self, now: Now, reactor: &mut Reactor, post: &mut Post) -> Result<(), String> {
+        match &mut self.seat {
+            Seat::Alone(role) => {
+                let mut actions = std::mem::take(&mut self.actions);
+                role.serve(now, &mut actions);
+                self.carry_out_all(now, &mut actions, post);
+                self.actions = actions;
+            }
+            Seat::Member(member) => {
+                let actions = member.begin(now, reactor)?;
+                self.carry_out_for_member(now, actions, post);
+            }
+        }
+        Ok(())
     }
 
     /// Gives the role one input and carries out what it asks for.
     pub fn step(&mut self, now: Now, input: Input, post: &mut Post) {
-        let mut actions = std::mem::take(&mut self.actions);
-        self.role.step(now, input, &mut actions);
-        self.carry_out(now, &mut actions, post);
-        self.actions = actions;
+        match &mut self.seat {
+            Seat::Alone(role) => {
+                let mut actions = std::mem::take(&mut self.actions);
+                role.step(now, input, &mut actions);
+                self.carry_out_all(now, &mut actions, post);
+                self.actions = actions;
+            }
+            Seat::Member(_) => self.step_member(now, node::Input::Role(input), post),
+        }
+    }
+
+    /// The time that [`Self::next_deadline`] named has come.
+    pub fn tick(&mut self, now: Now, post: &mut Post) {
+        match &self.seat {
+            Seat::Alone(_) => self.step(now, Input::Tick, post),
+            Seat::Member(_) => self.step_member(now, node::Input::Tick, post),
+        }
+    }
+
+    /// The log is durable up to here.
+    pub fn log_is_durable(&mut self, now: Now, durable: Durable<Zxid>, post: &mut Post) {
+        match &self.seat {
+            Seat::Alone(_) => self.step(now, Input::Durable(durable), post),
+            Seat::Member(_) => {
+                if self.cutting && !self.wal.is_cutting() {
+                    self.cutting = false;
+                    self.step_member(now, node::Input::LogTruncated(durable), post);
+                } else if !self.cutting {
+                    self.step_member(now, node::Input::Durable(durable), post);
+                }
+            }
+        }
+    }
+
+    /// Gives the member one input and carries out what it asks for. Does nothing for an ensemble of one.
+    pub fn step_member(&mut self, now: Now, input: node::Input<'_>, post: &mut Post) {
+        let Seat::Member(member) = &mut self.seat else { return };
+        let actions = member.step(now, input);
+        self.carry_out_for_member(now, actions, post);
+    }
+
+    fn carry_out_for_member(&mut self, now: Now, actions: Vec<node::Action>, post: &mut Post) {
+        let mut queue = VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
+            let Seat::Member(member) = &mut self.seat else { return };
+            match action {
+                node::Action::Role(action) => self.carry_out(now, action, post),
+                node::Action::PersistEpochs(epochs) => match member.epochs.store(epochs) {
+                    Ok(()) => queue.extend(member.step(now, node::Input::EpochsPersisted)),
+                    Err(problem) => self.fault = Some(format!("a promise could not be written: {problem}")),
+                },
+                node::Action::TruncateLog(to) => match self.wal.truncate(to) {
+                    Ok(Truncation::Done) => {
+                        let end = self.wal.durable();
+                        queue.extend(member.step(now, node::Input::LogTruncated(end)));
+                    }
+                    Ok(Truncation::Pending) => self.cutting = true,
+                    Err(problem) => self.fault = Some(problem.to_string()),
+                },
+                node::Action::Standing(standing) => {
+                    if let Some(node) = member.node() {
+                        self.status.set(node);
+                    }
+                    let serving = if standing.serves() { Serving::ReadWrite } else { Serving::No };
+                    for core in 0..self.topology.cores() {
+                        post.send(CoreId(core), Mail::Serving(serving));
+                    }
+                }
+                node::Action::Fail(why) => self.fault = Some(why),
+                node::Action::KeepLastSeen(_) | node::Action::Activate(_) => {
+                    self.fault = Some("the ensemble changed its members, which this version cannot follow".into());
+                }
+                network => member.post(network),
+            }
+        }
+    }
+
+    /// Does what members have to say to each other. Call at the end of a turn, before the log gets what has gathered.
+    pub fn talk_to_peers(&mut self, now: Now, reactor: &mut Reactor, post: &mut Post) {
+        let reply = post.return_address();
+        loop {
+            let Seat::Member(member) = &mut self.seat else { return };
+            match member.next_network(reactor, &reply) {
+                Some(Some(input)) => self.step_member(now, input, post),
+                Some(None) => {}
+                None => {
+                    member.pace(reactor);
+                    return;
+                }
+            }
+        }
     }
 
     /// Hands the log what has gathered, and takes a checkpoint when one is due. Call at the end of a turn.
@@ -122,7 +267,8 @@ impl RoleHost {
                 self.step(now, Input::CheckpointDue, post);
             }
         }
-        self.wal.submit(self.role.committed(), reactor, post);
+        let committed = self.role().map_or(Zxid::ZERO, Role::committed);
+        self.wal.submit(committed, reactor, post);
     }
 
     /// A shard's part of a measurement.
@@ -163,68 +309,72 @@ impl RoleHost {
         }
     }
 
-    fn carry_out(&mut self, now: Now, actions: &mut Vec<Action>, post: &mut Post) {
+    fn carry_out_all(&mut self, now: Now, actions: &mut Vec<Action>, post: &mut Post) {
         for action in actions.drain(..) {
-            match action {
-                Action::Append { zxid, bytes } => {
-                    self.since_checkpoint += 1;
-                    self.wal.append(zxid, &bytes);
-                }
-                Action::DefineAcl { id, list } => {
-                    for core in 0..self.topology.cores() {
-                        post.send(engine::ids::CoreId(core), Mail::DefineAcl(id, Arc::clone(&list)));
-                    }
-                }
-                Action::Route { shard, txn } => {
-                    let zxid = txn.zxid;
-                    post.send(self.topology.home(shard), Mail::Shard(ShardMail::Apply(txn)));
-                    self.marks.route(shard, zxid);
-                }
-                Action::Publish { commit } => self.marks.publish(commit),
-                Action::Answer(answer) => {
-                    post.send(answer.origin.core, Mail::Client(ClientMail::Answer(answer)));
-                }
-                Action::SyncDone { origin, at } => {
-                    post.send(origin.core, Mail::Client(ClientMail::SyncDone { origin, at }));
-                }
-                Action::Connected { core, conn, session, timeout_ms, password, at } => {
-                    let connected = ClientMail::Connected { conn, session, timeout_ms, password, at };
-                    post.send(core, Mail::Client(connected));
-                }
-                Action::Refused { core, conn } => post.send(core, Mail::Client(ClientMail::Refused { conn })),
-                Action::CloseConnection { core, conn, at, .. } => {
-                    post.send(core, Mail::Client(ClientMail::Close { conn, at }));
-                }
-                Action::Ephemerals { origin, at, paths } => {
-                    post.send(origin.core, Mail::Client(ClientMail::Ephemerals { origin, at, paths }));
-                }
-                Action::Measure { path, at: _ } => {
-                    self.measuring = Some((SubtreeUsage::default(), self.topology.shards()));
-                    for shard in 0..self.topology.shards() {
-                        let shard = engine::ids::ShardId(shard);
-                        let mail = ShardMail::Measure { path: Arc::clone(&path) };
-                        post.send(self.topology.home(shard), Mail::Shard(mail));
-                    }
-                }
-                Action::Checkpoint { zxid, system } => {
-                    self.since_checkpoint = 0;
-                    self.checkpoint = Some(Checkpoint { begun_ms: now.mono_ms, zxid, system, cuts: Vec::new() });
-                    for shard in 0..self.topology.shards() {
-                        let shard = engine::ids::ShardId(shard);
-                        let mail = ShardMail::Checkpoint { zxid };
-                        post.send(self.topology.home(shard), Mail::Shard(mail));
-                    }
-                }
-                Action::Drained { .. } => self.drained = true,
-                Action::Fail(fault) => self.fault = Some(fault),
-                // An ensemble of one has nobody to say these to.
-                Action::Forward { .. }
-                | Action::ForwardSync { .. }
-                | Action::Revalidate { .. }
-                | Action::Revalidated { .. }
-                | Action::SyncFor { .. }
-                | Action::Resign => {}
+            self.carry_out(now, action, post);
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, action: Action, post: &mut Post) {
+        match action {
+            Action::Append { zxid, bytes } => {
+                self.since_checkpoint += 1;
+                self.wal.append(zxid, &bytes);
             }
+            Action::DefineAcl { id, list } => {
+                for core in 0..self.topology.cores() {
+                    post.send(engine::ids::CoreId(core), Mail::DefineAcl(id, Arc::clone(&list)));
+                }
+            }
+            Action::Route { shard, txn } => {
+                let zxid = txn.zxid;
+                post.send(self.topology.home(shard), Mail::Shard(ShardMail::Apply(txn)));
+                self.marks.route(shard, zxid);
+            }
+            Action::Publish { commit } => self.marks.publish(commit),
+            Action::Answer(answer) => {
+                post.send(answer.origin.core, Mail::Client(ClientMail::Answer(answer)));
+            }
+            Action::SyncDone { origin, at } => {
+                post.send(origin.core, Mail::Client(ClientMail::SyncDone { origin, at }));
+            }
+            Action::Connected { core, conn, session, timeout_ms, password, at } => {
+                let connected = ClientMail::Connected { conn, session, timeout_ms, password, at };
+                post.send(core, Mail::Client(connected));
+            }
+            Action::Refused { core, conn } => post.send(core, Mail::Client(ClientMail::Refused { conn })),
+            Action::CloseConnection { core, conn, at, .. } => {
+                post.send(core, Mail::Client(ClientMail::Close { conn, at }));
+            }
+            Action::Ephemerals { origin, at, paths } => {
+                post.send(origin.core, Mail::Client(ClientMail::Ephemerals { origin, at, paths }));
+            }
+            Action::Measure { path, at: _ } => {
+                self.measuring = Some((SubtreeUsage::default(), self.topology.shards()));
+                for shard in 0..self.topology.shards() {
+                    let shard = engine::ids::ShardId(shard);
+                    let mail = ShardMail::Measure { path: Arc::clone(&path) };
+                    post.send(self.topology.home(shard), Mail::Shard(mail));
+                }
+            }
+            Action::Checkpoint { zxid, system } => {
+                self.since_checkpoint = 0;
+                self.checkpoint = Some(Checkpoint { begun_ms: now.mono_ms, zxid, system, cuts: Vec::new() });
+                for shard in 0..self.topology.shards() {
+                    let shard = engine::ids::ShardId(shard);
+                    let mail = ShardMail::Checkpoint { zxid };
+                    post.send(self.topology.home(shard), Mail::Shard(mail));
+                }
+            }
+            Action::Drained { .. } => self.drained = true,
+            Action::Fail(fault) => self.fault = Some(fault.to_string()),
+            // An ensemble of one has nobody to say these to, and a member has taken them out.
+            Action::Forward { .. }
+            | Action::ForwardSync { .. }
+            | Action::Revalidate { .. }
+            | Action::Revalidated { .. }
+            | Action::SyncFor { .. }
+            | Action::Resign => {}
         }
     }
 }

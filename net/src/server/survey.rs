@@ -6,7 +6,7 @@ use super::role_host::RoleHost;
 use crate::connection::ConnectionInfo;
 use crate::four_letter::text::java_date;
 use crate::four_letter::{
-    ConfFacts, DirectorySizes, Effect, EnvironmentFacts, Needs, QuotaFigures, ServerSnapshot, ServerState,
+    ConfFacts, DirectorySizes, Effect, EnvironmentFacts, Needs, QuotaFigures, ServerSnapshot,
     SessionDeadline, WatchedPath, Word, answer, refusal, version_text,
 };
 use crate::metrics::{CoreMetrics, Counter};
@@ -164,8 +164,8 @@ impl Core {
             environment: environment(&version),
             version,
             serving: self.parts.serving,
-            state: ServerState::Standalone,
-            peer_state: None,
+            state: self.context.status.state(),
+            peer_state: self.context.status.peer_state(),
             now_wall_ms: self.parts.now.wall_ms,
             now_mono_ms: self.parts.now.mono_ms,
             uptime_ms: u64::try_from(self.parts.now.mono_ms).unwrap_or(0),
@@ -181,7 +181,7 @@ impl Core {
             local_sessions: 0,
             open_files,
             open_files_max: hardware::limits::open_files().soft.unwrap_or(u64::MAX),
-            ensemble: None,
+            ensemble: self.context.status.gauges(&role.counters),
             quotas: role.quotas,
             metrics,
             directory_sizes: if needs.directory_sizes { self.directory_sizes() } else { DirectorySizes::default() },
@@ -238,7 +238,7 @@ impl RoleFacts {
 }
 
 fn role_facts(host: &RoleHost, needs: Needs) -> RoleFacts {
-    let role = host.role();
+    let Some(role) = host.role() else { return RoleFacts::none() };
     let ledger = role.ledger();
     let mut facts = RoleFacts {
         last_zxid: role.committed(),

@@ -16,7 +16,8 @@ use hardware::mailbox::MailSender;
 use hardware::reactor::Reactor;
 use hardware::storage::{StorageHandle, StorageJob, StorageOutcome, StorageResult};
 use replication::wal::{
-    DirectoryId, Durable, Prepare, SegmentHandle, SegmentHeader, SegmentIdentity, SegmentSeq, WalWriter, WriteToken,
+    DirectoryId, Durable, Prepare, SegmentHandle, SegmentHeader, SegmentIdentity, SegmentSeq, TruncateError,
+    Truncation, WalWriter, WriteToken,
 };
 use std::collections::HashMap;
 use std::fs;
@@ -104,6 +105,24 @@ impl WalHost {
     /// Whether more transactions may be appended; where not, segments or flushes are late.
     pub fn has_room(&self) -> bool {
         self.writer.has_room(1 << 20)
+    }
+
+    /// The durable end.
+    pub fn durable(&self) -> Durable<Zxid> {
+        self.writer.durable()
+    }
+
+    /// Drops everything behind `to`; see [`WalWriter::truncate`].
+    ///
+    /// # Errors
+    /// When the log does not reach back so far.
+    pub fn truncate(&mut self, to: Zxid) -> Result<Truncation, TruncateError> {
+        self.writer.truncate(to)
+    }
+
+    /// Whether a cut is not durable yet.
+    pub fn is_cutting(&self) -> bool {
+        self.writer.is_cutting()
     }
 
     /// Why this log takes no more, if so: the server must stop.

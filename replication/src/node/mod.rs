@@ -28,8 +28,8 @@ mod learning;
 
 pub use io::{Action, Epochs, Input, Standing};
 
-use crate::peer::election::port::{ElectionPort, PortAction, PortInput};
 use crate::peer::election::ElectionConfig;
+use crate::peer::election::port::{ElectionPort, PortAction, PortInput};
 use crate::peer::ensemble::{Ensemble, HostPort, MemberRole, ServerId, Views};
 use crate::peer::history::History;
 use crate::peer::leader::{self, Leader};
@@ -122,8 +122,11 @@ impl Node {
     pub fn new(now: Now, config: NodeConfig, start: NodeStart, out: &mut Vec<Action>) -> Node {
         let NodeStart { role, last, recent, epochs, views } = start;
         let (interval_min_ms, interval_max_ms) = config.election_interval_ms;
-        let election =
-            ElectionConfig { interval_min_ms, interval_max_ms, ..ElectionConfig::new(config.sid, config.reconfig_enabled) };
+        let election = ElectionConfig {
+            interval_min_ms,
+            interval_max_ms,
+            ..ElectionConfig::new(config.sid, config.reconfig_enabled)
+        };
         let links = LinksConfig {
             own: config.sid,
             own_addresses: election_addresses(views.committed(), config.sid),

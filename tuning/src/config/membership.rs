@@ -69,9 +69,10 @@ pub(super) fn server_id(reader: &mut Reader<'_>, ensemble: &EnsembleConfig) -> O
 /// What `QuorumPeerConfig.checkValidity` demands of an ensemble, and what this build demands beyond it. Returns whether
 /// this server observes.
 pub(super) fn check(reader: &mut Reader<'_>, ensemble: &EnsembleConfig, server_id: Option<i64>) -> Role {
-    let wished = reader.setting("peerType").is_some().then(|| {
-        reader.word("peerType", "participant or observer", Role::Participant, |word| parse_role(word).ok())
-    });
+    let wished = reader
+        .setting("peerType")
+        .is_some()
+        .then(|| reader.word("peerType", "participant or observer", Role::Participant, |word| parse_role(word).ok()));
     let members = &ensemble.members;
     let participants = members.iter().filter(|member| member.role == Role::Participant).count();
     if members.is_empty() {

@@ -1,6 +1,10 @@
-//! The network side of a member of an ensemble.
+//! A member of an ensemble: its promises on disk, its sockets, and the threads that make connections.
 
 mod dialer;
+mod epochs;
+mod member;
 mod sockets;
 
-pub use sockets::{Peer, PeerSockets, Places};
+pub use epochs::{EpochError, EpochFiles};
+pub use member::{MemberHost, MemberParts};
+pub use sockets::{Peer, Places};

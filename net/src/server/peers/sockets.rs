@@ -8,7 +8,10 @@ use crate::server::mail::Mail;
 use hardware::listen::{bind_listener, set_keepalive, set_nodelay};
 use hardware::mailbox::MailSender;
 use hardware::reactor::{CloseHow, ListenerId, Reactor, SocketId};
-use replication::node::{LearnerId, LinkId, NodeInput};
+use replication::node::Input;
+use replication::peer::ensemble::{HostPort, ServerId};
+use replication::peer::links::LinkId;
+use replication::session::LearnerId;
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -32,13 +35,22 @@ pub enum Peer {
     Leader,
 }
 
+/// Who is being called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Callee {
+    /// The election port of a server.
+    Voter(ServerId),
+    /// The quorum port of the leader.
+    Leader,
+}
+
 /// Where a member listens.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// Election addresses, `host:port`.
-    pub election: Vec<String>,
-    /// Quorum addresses, `host:port`.
-    pub quorum: Vec<String>,
+    /// Election addresses.
+    pub election: Vec<HostPort>,
+    /// Quorum addresses.
+    pub quorum: Vec<HostPort>,
     /// Whether idle connections are probed (`zookeeper.tcpKeepAlive`).
     pub keep_alive: bool,
 }
@@ -48,9 +60,11 @@ pub struct PeerSockets {
     places: Places,
     dialer: Dialer,
     /// What the attempts under way are for; those that are no longer wanted are not in here.
-    dials: HashMap<u64, Peer>,
+    dials: HashMap<u64, Callee>,
     by_socket: HashMap<SocketId, Peer>,
     by_peer: HashMap<Peer, SocketId>,
+    /// Bytes handed to a socket and not known to be written.
+    handed: HashMap<SocketId, usize>,
     election: Vec<ListenerId>,
     quorum: Vec<ListenerId>,
     next: u64,
@@ -65,6 +79,7 @@ impl PeerSockets {
             dials: HashMap::new(),
             by_socket: HashMap::new(),
             by_peer: HashMap::new(),
+            handed: HashMap::new(),
             election: Vec::new(),
             quorum: Vec::new(),
             next: 0,
@@ -101,32 +116,23 @@ impl PeerSockets {
         }
     }
 
-    /// Moves the ports: another configuration names other addresses. The quorum port follows when it is opened next.
-    pub fn set_places(&mut self, places: Places) {
-        self.places = places;
-    }
-
-    /// Closes the election port.
-    pub fn stop_votes(&mut self, reactor: &mut Reactor) {
-        for listener in self.election.drain(..) {
-            reactor.stop_listening(listener);
-        }
-    }
-
-    /// A connection that somebody made; `None` if the listener is none of a member's.
+    /// A connection that somebody made.
+    ///
+    /// # Errors
+    /// Gives it back if the listener is none of a member's.
     pub fn accepted(
         &mut self,
         listener: ListenerId,
         fd: OwnedFd,
         reactor: &mut Reactor,
-    ) -> Result<NodeInput<'static>, OwnedFd> {
+    ) -> Result<Input<'static>, OwnedFd> {
         self.next += 1;
         let (peer, input) = if self.election.contains(&listener) {
             let link = LinkId(self.next);
-            (Peer::Link(link), NodeInput::LinkAccepted(link))
+            (Peer::Link(link), Input::LinkAccepted(link))
         } else if self.quorum.contains(&listener) {
             let learner = LearnerId(self.next);
-            (Peer::Learner(learner), NodeInput::LearnerAccepted(learner))
+            (Peer::Learner(learner), Input::LearnerAccepted(learner))
         } else {
             return Err(fd);
         };
@@ -142,51 +148,44 @@ impl PeerSockets {
         Ok(input)
     }
 
-    /// A name for a connection that is to be made.
-    pub fn next_link(&mut self) -> LinkId {
-        self.next += 1;
-        LinkId(self.next)
-    }
-
     /// Starts to connect; the outcome comes by [`Mail::Dialed`]. `Some` if it has failed already.
     pub fn dial(
         &mut self,
-        peer: Peer,
-        addresses: Vec<String>,
+        callee: Callee,
+        addresses: &[HostPort],
         timeout: Option<Duration>,
         reply: MailSender<Mail>,
-    ) -> Option<NodeInput<'static>> {
+    ) -> Option<Input<'static>> {
         self.next += 1;
         let token = self.next;
+        let addresses = addresses.iter().map(ToString::to_string).collect();
         let timeout = timeout.unwrap_or(LINK_TIMEOUT);
         let dial = Dial { token, addresses, timeout, keep_alive: self.places.keep_alive };
         match self.dialer.dial(dial, reply) {
             Ok(()) => {
-                self.dials.insert(token, peer);
+                self.dials.insert(token, callee);
                 None
             }
-            Err(problem) => Some(unreachable(peer, &problem)),
+            Err(problem) => Some(unreachable(callee, &problem)),
         }
     }
 
-    /// An attempt to connect has ended.
-    pub fn dialed(
-        &mut self,
-        token: u64,
-        result: io::Result<OwnedFd>,
-        reactor: &mut Reactor,
-    ) -> Option<NodeInput<'static>> {
+    /// An attempt to connect has ended. `None` if nobody wants it any more.
+    pub fn dialed(&mut self, token: u64, result: io::Result<OwnedFd>, reactor: &mut Reactor) -> Option<Input<'static>> {
         self.dialer.ended();
-        let peer = self.dials.remove(&token)?;
-        match result {
-            Ok(fd) => {
-                self.adopt(peer, fd, reactor);
-                Some(match peer {
-                    Peer::Link(link) => NodeInput::LinkConnected(link),
-                    Peer::Leader | Peer::Learner(_) => NodeInput::LeaderConnected,
-                })
+        let callee = self.dials.remove(&token)?;
+        match (result, callee) {
+            (Ok(fd), Callee::Voter(sid)) => {
+                self.next += 1;
+                let link = LinkId(self.next);
+                self.adopt(Peer::Link(link), fd, reactor);
+                Some(Input::LinkConnected(link, sid))
             }
-            Err(problem) => Some(unreachable(peer, &problem)),
+            (Ok(fd), Callee::Leader) => {
+                self.adopt(Peer::Leader, fd, reactor);
+                Some(Input::LeaderConnected)
+            }
+            (Err(problem), _) => Some(unreachable(callee, &problem)),
         }
     }
 
@@ -196,35 +195,56 @@ impl PeerSockets {
     }
 
     /// Sends; does nothing when the peer has gone.
-    pub fn send(&mut self, peer: Peer, bytes: Vec<u8>, reactor: &mut Reactor) {
+    pub fn send(&mut self, peer: Peer, bytes: &[u8], reactor: &mut Reactor) {
         if let Some(socket) = self.by_peer.get(&peer) {
-            reactor.send(*socket, bytes);
+            *self.handed.entry(*socket).or_default() += bytes.len();
+            reactor.send(*socket, bytes.to_vec());
         }
     }
 
-    /// Bytes on their way to a peer.
-    pub fn queued(&self, peer: Peer, reactor: &Reactor) -> usize {
-        self.by_peer.get(&peer).map_or(0, |socket| reactor.queued_bytes(*socket))
+    /// The kernel has taken some of what was sent on a socket.
+    pub fn sent(&mut self, socket: SocketId, reactor: &Reactor) -> Option<Input<'static>> {
+        let peer = self.peer(socket)?;
+        let queued = reactor.queued_bytes(socket);
+        let handed = self.handed.insert(socket, queued).unwrap_or_default();
+        let written = handed.saturating_sub(queued);
+        match peer {
+            Peer::Link(link) => (queued == 0).then_some(Input::LinkWritten(link)),
+            Peer::Learner(learner) => Some(Input::LearnerWritten(learner, written)),
+            Peer::Leader => Some(Input::LeaderWritten(written)),
+        }
     }
 
-    /// Closes a peer's connection, or gives up making it. What was sent before still goes out.
+    /// The socket of the leader's connection.
+    pub fn leader(&self) -> Option<SocketId> {
+        self.by_peer.get(&Peer::Leader).copied()
+    }
+
+    /// Closes a peer's connection. What was sent before still goes out.
     pub fn close(&mut self, peer: Peer, reactor: &mut Reactor) {
-        self.dials.retain(|_, wanted| *wanted != peer);
         if let Some(socket) = self.by_peer.remove(&peer) {
             self.by_socket.remove(&socket);
+            self.handed.remove(&socket);
             reactor.close(socket, CloseHow::AfterSends);
         }
     }
 
+    /// Closes the connection to the leader, or gives up making it.
+    pub fn close_leader(&mut self, reactor: &mut Reactor) {
+        self.dials.retain(|_, callee| *callee != Callee::Leader);
+        self.close(Peer::Leader, reactor);
+    }
+
     /// The other side has ended a connection.
-    pub fn closed(&mut self, socket: SocketId, reactor: &mut Reactor) -> Option<NodeInput<'static>> {
+    pub fn closed(&mut self, socket: SocketId, reactor: &mut Reactor) -> Option<Input<'static>> {
         let peer = self.by_socket.remove(&socket)?;
         self.by_peer.remove(&peer);
+        self.handed.remove(&socket);
         reactor.close(socket, CloseHow::Now);
         Some(match peer {
-            Peer::Link(link) => NodeInput::LinkClosed(link),
-            Peer::Learner(learner) => NodeInput::LearnerClosed(learner),
-            Peer::Leader => NodeInput::LeaderClosed,
+            Peer::Link(link) => Input::LinkClosed(link),
+            Peer::Learner(learner) => Input::LearnerClosed(learner),
+            Peer::Leader => Input::LeaderClosed,
         })
     }
 
@@ -235,23 +255,23 @@ impl PeerSockets {
     }
 }
 
-fn unreachable(peer: Peer, problem: &io::Error) -> NodeInput<'static> {
+fn unreachable(callee: Callee, problem: &io::Error) -> Input<'static> {
     debug!("a peer cannot be reached: {problem}");
-    match peer {
-        Peer::Link(link) => NodeInput::LinkFailed(link),
-        Peer::Leader | Peer::Learner(_) => NodeInput::LeaderUnreachable(problem.to_string()),
+    match callee {
+        Callee::Voter(sid) => Input::LinkFailed(sid),
+        Callee::Leader => Input::LeaderUnreachable,
     }
 }
 
 /// Binds every address that can be bound (`QuorumCnxManager.Listener`, `Leader`): one is enough.
-fn bind_all(names: &[String], reactor: &mut Reactor) -> io::Result<Vec<ListenerId>> {
+fn bind_all(places: &[HostPort], reactor: &mut Reactor) -> io::Result<Vec<ListenerId>> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "no address is configured");
     let mut listeners = Vec::new();
-    for name in names {
-        let bound = resolve(name).and_then(|address| bind_listener(address, BACKLOG, false)).and_then(|listener| {
-            let listener = reactor.listen(listener)?;
-            Ok(listener)
-        });
+    for place in places {
+        let name = place.to_string();
+        let bound = resolve(&name)
+            .and_then(|address| bind_listener(address, BACKLOG, false))
+            .and_then(|listener| reactor.listen(listener));
         match bound {
             Ok(listener) => listeners.push(listener),
             Err(problem) => {

@@ -1,0 +1,94 @@
+//! What this server is in its ensemble, for operators' questions on any core.
+
+use crate::four_letter::{EnsembleGauges, LeaderGauges, ServerState, SizeRange};
+use replication::node::{Node, Standing};
+use replication::role::Counters;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// Told by the replication role's core, read by any. Nothing that is hot is in here.
+#[derive(Debug, Default)]
+pub struct Status(Mutex<Facts>);
+
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    /// `None` for an ensemble of one.
+    member: Option<Member>,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    standing: Standing,
+    since: Instant,
+    voters: u64,
+    followers: u64,
+    non_voting: u64,
+    observers: u64,
+}
+
+impl Status {
+    /// The member is as it is now.
+    pub fn set(&self, node: &Node) {
+        let standing = node.standing();
+        let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = facts.member.as_ref().filter(|before| before.standing == standing).map(|before| before.since);
+        let views = node.views();
+        let (followers, observers) = node.leading().map(|leader| leader.served_learners()).unwrap_or_default();
+        let is_voter = |sid: &&u64| views.is_voter(replication::peer::ensemble::ServerId(**sid as i64));
+        let voting = followers.iter().filter(is_voter).count() as u64;
+        facts.member = Some(Member {
+            standing,
+            since: since.unwrap_or_else(Instant::now),
+            voters: views.committed().voters().count() as u64,
+            followers: voting,
+            non_voting: followers.len() as u64 - voting,
+            observers: observers.len() as u64,
+        });
+    }
+
+    /// As `srvr` shows it.
+    pub fn state(&self) -> ServerState {
+        match self.member().map(|member| member.standing) {
+            None => ServerState::Standalone,
+            Some(Standing::Leading | Standing::Preparing) => ServerState::Leader,
+            Some(Standing::Observing) => ServerState::Observer,
+            Some(Standing::Following | Standing::Joining | Standing::Looking) => ServerState::Follower,
+        }
+    }
+
+    /// What a member is doing (`QuorumPeer.getServerState`, `getDetailedPeerState`).
+    pub fn peer_state(&self) -> Option<String> {
+        let doing = match self.member()?.standing {
+            Standing::Looking => "looking",
+            Standing::Joining => "following - synchronization",
+            Standing::Following => "following - broadcast",
+            Standing::Observing => "observing - broadcast",
+            Standing::Preparing => "leading - discovery",
+            Standing::Leading => "leading - broadcast",
+        };
+        Some(doing.to_owned())
+    }
+
+    /// What `mntr` shows of an ensemble.
+    pub fn gauges(&self, counters: &Counters) -> Option<EnsembleGauges> {
+        let member = self.member()?;
+        let size = |bytes: usize| if bytes == 0 { -1 } else { i64::try_from(bytes).unwrap_or(i64::MAX) };
+        let leader = (member.standing == Standing::Leading).then(|| LeaderGauges {
+            learners: member.followers + member.non_voting + member.observers,
+            synced_followers: member.followers,
+            synced_non_voting_followers: member.non_voting,
+            pending_syncs: 0,
+            uptime_ms: u64::try_from(member.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            proposals: SizeRange {
+                last: size(counters.last_proposal_bytes),
+                min: size(counters.min_proposal_bytes),
+                max: size(counters.max_proposal_bytes),
+            },
+        });
+        Some(EnsembleGauges { quorum_size: member.voters, synced_observers: member.observers, leader })
+    }
+
+    fn member(&self) -> Option<Member> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).member.clone()
+    }
+}
