@@ -1,6 +1,8 @@
 //! Looking through a segment again, long after it was written: whether the disk still gives what it was given.
 
-use super::format::{BLOCK_BYTES, DirectoryId, HeaderFault, Seal, SegmentHeader, SegmentIdentity, SegmentSeq};
+use super::format::{
+    BLOCK_BYTES, DirectoryId, HeaderFault, SEGMENT_BLOCKS_MAX, Seal, SegmentHeader, SegmentIdentity, SegmentSeq,
+};
 use super::recovery::{BlockJudge, BlockState, DamageReason};
 
 /// Checks the blocks of a segment that is written no more, judging them as recovery does, from bytes that come in order
@@ -59,6 +61,10 @@ impl SegmentCheck {
 
     fn block(&mut self, block: &[u8]) -> Result<(), (u64, SegmentFault)> {
         let index = self.index;
+        if index >= SEGMENT_BLOCKS_MAX {
+            // No part of a segment: marks cannot number it.
+            return Ok(());
+        }
         self.index += 1;
         let at = |index: u32| u64::from(index) * BLOCK_BYTES as u64;
         let Some(identity) = self.identity else {
