@@ -7,7 +7,7 @@
 //! - [`reactor`]: one ring per core for sockets and files, and the [`reactor::CoreWaker`] that ends its sleep.
 //! - [`mailbox`]: bounded typed mailboxes between cores.
 //! - [`aligned`], [`block_file`], [`mapping`]: buffers, files and read-only maps of logs.
-//! - [`storage`]: bulk file work on glommio.
+//! - [`storage`]: bulk file work, its streams on glommio.
 //! - [`data_dir`]: lock, atomic replacement of files, flush of directories.
 //! - [`kernel`], [`cpu`], [`memory`], [`limits`]: probes of the host.
 //! - [`listen`]: listening sockets.

@@ -227,6 +227,8 @@ pub const KEYS: &[Key] = &[
     own("pinCores"),
     own("spinMicros"),
     own("walSegmentBytes"),
+    own("scrubRate"),
+    own("scrubIntervalMs"),
     own("logLevel"),
     own("logFormat"),
 ];

@@ -16,6 +16,7 @@
 //! *Old versions.* A [`NodeEntry`] or [`LinkRef`] stays readable when the node changes or goes, and also when
 //! compaction moves it, until [`Partition::release_retired`] says that nobody holds one from before.
 
+mod check;
 mod children;
 mod compaction;
 mod index;
@@ -29,6 +30,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+pub use check::SegmentCheck;
 pub use compaction::CompactionStep;
 pub use log::{BLOCK, CHUNK, LogAction, SEGMENT_MAX, SEGMENT_MIN};
 pub use manifest::{Manifest, ManifestError, PartitionCut, SegmentCut};

@@ -28,9 +28,9 @@ use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement, exe
 
 use super::direct::{Access, Answer, FileId, Queue, Request};
 
-/// Registered buffers; transfers that need more at a time get theirs from the heap. Each of glommio's three rings counts
-/// them against the limit on locked memory, which is 8 MiB by default.
-const IO_MEMORY_BYTES: usize = 2 << 20;
+/// Registered buffers, the least that glommio takes: its three rings count them against the user's limit on locked memory,
+/// and large transfers gain nothing by them. Transfers get theirs from the heap.
+const IO_MEMORY_BYTES: usize = 64 << 10;
 const RING_DEPTH: usize = 128;
 /// More than the time between two rounds of the executor.
 const NEVER: Duration = Duration::from_secs(24 * 3600);

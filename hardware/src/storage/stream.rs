@@ -12,7 +12,7 @@ use super::direct::{Access, Direct, DirectFile, Loss, refuses_direct};
 use super::inbox::Inbox;
 use super::{StorageOutcome, StorageResult, cancelled, with_path};
 use crate::aligned::BLOCK_BYTES;
-use crate::data_dir::{dir_sync, parent};
+use crate::data_dir::{dir_sync, parent, remove_file};
 
 /// Bytes per transfer.
 pub(super) const STEP_BYTES: usize = 512 << 10;
@@ -154,8 +154,10 @@ pub(super) fn write_stream(
     direct: Option<&Direct>,
     inbox: &Inbox,
 ) -> StorageResult {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
-    let file = Arc::new(file.map_err(|error| with_path(path, error))?);
+    // A new file and never an old one cut to nothing: a write that an earlier stream gave up on may still come to that.
+    let create = || OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    let file = remove_file(path).and_then(|()| create()).map_err(|error| with_path(path, error))?;
+    let file = Arc::new(file);
     let direct = direct.and_then(|direct| direct.open(&file, Access::Write, inbox));
     let mut writer = Writer { file, direct, unanswered: BTreeMap::new(), pending: Vec::new(), offset: 0 };
     writer

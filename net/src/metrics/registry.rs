@@ -96,6 +96,12 @@ figures! {
         EnsembleAuthFail => "ensemble_auth_fail",
         /// Authentication between servers that was not asked for.
         EnsembleAuthSkip => "ensemble_auth_skip",
+        /// Times that all files were read again in search of damage; this one and the next two are Ringkeeper's own.
+        ScrubPasses => "scrub_passes",
+        /// Bytes read so.
+        ScrubBytes => "scrub_bytes",
+        /// Files found damaged so, once per pass.
+        ScrubDamage => "scrub_damage",
     }
 }
 

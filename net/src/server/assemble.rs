@@ -7,6 +7,7 @@
 //! core n           reactor + the replication role, from four processors on
 //! storage          segments, flushes, manifests, removals; streams of bulk reads
 //! storage-direct   the streams' direct transfers, on glommio
+//! scrub            reads everything again from time to time
 //! ```
 
 use super::admission::Admission;
@@ -18,6 +19,7 @@ use super::mail::Mail;
 use super::marks::Marks;
 use super::post::{Post, deliver};
 use super::restore::{self, RestoreError, Restored};
+use super::scrub::Scrubber;
 use super::topology::Topology;
 use engine::ids::CoreId;
 use hardware::cpu::{available_cpus, pin_current_thread};
@@ -123,6 +125,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         spin: Duration::from_micros(u64::from(spin)),
         ..ReactorConfig::default()
     };
+    let scrubber = Scrubber::start(&context).map_err(|source| system("start scrubbing", source))?;
     let cores = start_cores(&plan, &context, restored, listeners, reactor_config, limits.mailbox_slots)?;
     info!(
         port,
@@ -132,6 +135,9 @@ pub fn run(config: Config) -> Result<(), StartError> {
         "serving ZooKeeper clients on port {port}"
     );
     let ended = cores.wait(signals);
+    if let Some(scrubber) = scrubber {
+        scrubber.stop();
+    }
     storage.shutdown(Shutdown::Drain);
     ended
 }

@@ -3,6 +3,7 @@
 use super::data_dir::DataDir;
 use super::residency::ResidencyClock;
 use super::status::Status;
+use super::scrub::ScrubCounters;
 use super::topology::Topology;
 use crate::connection::{AuthPolicy, ConnectionLimits};
 use hardware::storage::StorageHandle;
@@ -34,6 +35,8 @@ pub struct Context {
     pub manifest: PathBuf,
     /// Random number of the data directory.
     pub directory_id: u64,
+    /// What scrubbing has done.
+    pub scrub: ScrubCounters,
     /// The port that clients find, once it is open.
     pub port: AtomicU16,
     /// What this server is in its ensemble.
@@ -55,6 +58,7 @@ impl Context {
             wal: data.wal().to_path_buf(),
             manifest: data.manifest(),
             directory_id: data.identity().directory_id,
+            scrub: ScrubCounters::default(),
             port: AtomicU16::new(config.local.client.port),
             status: Arc::default(),
             trace_mask: AtomicI64::new(DEFAULT_TRACE_MASK),

@@ -10,6 +10,7 @@
 //! | `mail`, `post` | what cores say to each other, and how it gets there |
 //! | `shard_host`, `segments`, `residency` | a shard, the files of its logs, what of them is in memory |
 //! | `role_host`, `wal_host`, `checkpoint` | the replication role, its log, its checkpoints |
+//! | `scrub` | reading everything on the disk again, in search of decay |
 //! | `admission` | limits of the whole server |
 //! | `peers` | a member of an ensemble: its promises, its sockets |
 //! | `survey`, `status` | facts for operators' questions |
@@ -30,6 +31,7 @@ mod post;
 mod residency;
 mod restore;
 mod role_host;
+mod scrub;
 mod segments;
 mod serve;
 mod shard_host;

@@ -158,6 +158,10 @@ impl Core {
         metrics.count(Counter::Proposals, role.counters.proposals);
         metrics.count(Counter::Commits, role.counters.commits);
         metrics.count(Counter::SessionsExpired, role.counters.sessions_expired);
+        let scrub = &self.context.scrub;
+        metrics.count(Counter::ScrubPasses, scrub.passes.load(Ordering::Relaxed));
+        metrics.count(Counter::ScrubBytes, scrub.bytes.load(Ordering::Relaxed));
+        metrics.count(Counter::ScrubDamage, scrub.damage.load(Ordering::Relaxed));
         let version = version_text(&built_on());
         let open_files = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
         ServerSnapshot {

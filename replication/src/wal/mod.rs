@@ -37,8 +37,9 @@
 //! 4. The verdict: clean, torn tail, or damage. Reading never repairs.
 //!
 //! [`format`](mod@format) draws the bytes. [`read`] serves records of the live log to followers and shards; [`inspect`]
-//! shows a directory to its operator.
+//! shows a directory to its operator; [`check`] looks for decay in segments that are not written any more.
 
+pub mod check;
 pub mod format;
 pub mod inspect;
 pub mod read;

@@ -4,6 +4,7 @@
 
 use engine::zxid::Zxid;
 
+use super::check::{SegmentCheck, SegmentFault};
 use super::disk::{DIRECTORY, Disk};
 use super::format::{BLOCK_BYTES, SegmentIdentity, SegmentSeq};
 use super::inspect::inspect;
@@ -309,4 +310,55 @@ segment 1: identity 000000010000f00d, 24576 bytes, made by server 7
   1 blocks unused
 torn tail, never acknowledged: segment 1, offset 12288; up to 0x200000001, known committed up to 0x100000001";
     assert_eq!(lines.join("\n"), wanted);
+}
+
+/// Gives a segment to a check in pieces of `piece`.
+fn check(disk: &Disk, sequence: u64, piece: usize) -> Result<(), (u64, SegmentFault)> {
+    let mut check = SegmentCheck::new(DIRECTORY, SegmentSeq(sequence));
+    disk.files[&SegmentSeq(sequence)].chunks(piece).try_for_each(|piece| check.feed(piece))
+}
+
+#[test]
+fn a_check_passes_segments_new_reused_and_with_a_torn_end() {
+    let mut disk = Disk::default();
+    let mut writer = fresh(small());
+    for zxid in 1..=12 {
+        write(&mut writer, &mut disk, zxid, 100);
+        if zxid == 6 {
+            for retired in writer.retire(Zxid(5)) {
+                disk.retire(retired);
+            }
+        }
+    }
+    // The last write reaches the disk in part.
+    writer.append(Zxid(13), &[13; 3000]).unwrap();
+    let torn = issue(&mut writer, &mut disk, 0);
+    disk.write(&torn, |sector| sector % 2 == 1);
+    let sequences: Vec<u64> = disk.files.keys().map(|sequence| sequence.0).collect();
+    assert!(sequences.len() > 2, "{sequences:?}");
+    for sequence in sequences {
+        for piece in [1000, BLOCK_BYTES, 3 * BLOCK_BYTES + 5] {
+            assert_eq!(check(&disk, sequence, piece), Ok(()), "{sequence} {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_check_finds_every_flipped_byte_and_a_lost_block() {
+    let mut disk = Disk::default();
+    let mut writer = fresh(small());
+    for zxid in 1..=3 {
+        write(&mut writer, &mut disk, zxid, 100);
+    }
+    assert_eq!(check(&disk, 1, BLOCK_BYTES), Ok(()));
+    for at in (0..4 * BLOCK_BYTES).step_by(97) {
+        let mut bad = disk.clone();
+        let block = bad.block(SegmentSeq(1), (at / BLOCK_BYTES) as u32);
+        block[at % BLOCK_BYTES] ^= 4;
+        let (offset, _) = check(&bad, 1, 999).unwrap_err();
+        assert_eq!(offset, (at / BLOCK_BYTES * BLOCK_BYTES) as u64, "{at}");
+    }
+    disk.block(SegmentSeq(1), 1).fill(0);
+    let hole = (BLOCK_BYTES as u64, SegmentFault::Block(DamageReason::Hole));
+    assert_eq!(check(&disk, 1, BLOCK_BYTES), Err(hole));
 }

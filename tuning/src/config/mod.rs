@@ -94,6 +94,10 @@ pub struct StorageConfig {
     /// `walSegmentBytes`: size of one segment of the transaction log, a multiple of 4096. One segment is written and one
     /// stands prepared, so twice this is allocated on an idle server.
     pub wal_segment_bytes: u64,
+    /// `scrubRate`: how fast files are read again in search of decay, in bytes per second; 0 is never.
+    pub scrub_rate: u64,
+    /// `scrubIntervalMs`: time from one beginning of that to the next, in milliseconds; also from the start to the first.
+    pub scrub_interval_ms: u64,
     /// `forceSync`: false acknowledges before the disk has it. A crash then loses acknowledged writes.
     pub force_sync: bool,
     /// `fsync.warningthresholdms`: a flush slower than this is named in the log.

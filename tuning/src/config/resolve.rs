@@ -90,6 +90,8 @@ fn read_storage(reader: &mut Reader<'_>) -> StorageConfig {
         snap_count: reader.number("snapCount", 2..=INT_MAX, 100_000),
         pre_alloc_bytes: reader.number("preAllocSize", 0..=u64::from(INT_MAX), 65_536) * 1024,
         wal_segment_bytes: read_wal_segment(reader),
+        scrub_rate: reader.number("scrubRate", 0..=1 << 40, 8 << 20),
+        scrub_interval_ms: reader.number("scrubIntervalMs", 1..=i64::MAX as u64, 24 * 3600 * 1000),
         force_sync,
         fsync_warning_threshold_ms: reader.number("fsync.warningthresholdms", 0..=i64::MAX as u64, 1000),
         autopurge_snap_retain_count: u32::try_from(snap_retain_count).unwrap_or(3).max(3),

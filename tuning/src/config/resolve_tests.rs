@@ -230,6 +230,10 @@ fn ringkeeper_s_own_keys_are_checked() {
     assert!(error("partitions=48").contains("power of two"));
     assert!(error("partitions=2\nshardCores=4").contains("cannot share 2 partitions"));
     assert!(error("walSegmentBytes=1048577").contains("multiple of 4096"));
+    let storage = |text: &str| loaded(text).0.local.storage;
+    assert_eq!((storage("").scrub_rate, storage("").scrub_interval_ms), (8 << 20, 86_400_000));
+    assert_eq!(storage("scrubRate=0\nscrubIntervalMs=100\n").scrub_rate, 0);
+    assert!(error("scrubIntervalMs=0").contains("scrubIntervalMs"));
     assert!(error("logLevel=loud").contains("must be off, error"));
 }
 

@@ -94,3 +94,40 @@ fn what_is_written_today_is_format_1() {
     assert_eq!(&host.files[&segment.segment].content()[..segment.end as usize], SEGMENT_1);
     assert_eq!(manifest.encode(), MANIFEST_1);
 }
+
+/// Gives a segment's bytes to a check in pieces of `piece`.
+fn check(bytes: &[u8], piece: usize) -> Result<(), Damage> {
+    let manifest = Manifest::decode(MANIFEST_1).unwrap();
+    let mut check = SegmentCheck::new(ID, manifest.partitions[0].segments[0]);
+    assert_eq!(check.end(), SEGMENT_1.len() as u64);
+    bytes.chunks(piece).try_for_each(|piece| check.feed(piece))?;
+    check.finish()
+}
+
+#[test]
+fn a_check_passes_what_was_written_in_pieces_of_any_size() {
+    let mut longer = SEGMENT_1.to_vec();
+    longer.extend_from_slice(&[0xff; 5000]);
+    for piece in [1, 2, 3, 7, 31, 32, 100, 4096, usize::MAX] {
+        assert_eq!(check(SEGMENT_1, piece), Ok(()), "{piece}");
+        assert_eq!(check(&longer, piece), Ok(()), "{piece}");
+    }
+    for end in [0, 1, 31, 32, 33, 100, SEGMENT_1.len() - 1] {
+        let damage = check(&SEGMENT_1[..end], 64).unwrap_err();
+        assert_eq!((damage.partition, damage.offset, damage.fault), (ID, end as u64, Fault::Missing));
+    }
+}
+
+#[test]
+fn a_check_finds_every_flipped_bit_where_recovery_does() {
+    let manifest = Manifest::decode(MANIFEST_1).unwrap();
+    for at in 0..SEGMENT_1.len() {
+        let mut bytes = SEGMENT_1.to_vec();
+        bytes[at] ^= 1 << (at % 8);
+        let damage = check(&bytes, 50 + at % 1000).unwrap_err();
+        assert!(damage.offset <= at as u64, "{at}: {damage}");
+        let file = MemoryFile::with(bytes) as Arc<dyn SegmentBytes>;
+        let recovered = recover(&manifest.partitions[0], &[file], &mut |_| {}).err().unwrap();
+        assert_eq!(recovered.offset, damage.offset, "{at}: {recovered} {damage}");
+    }
+}
