@@ -8,6 +8,7 @@ pub mod cli;
 pub mod connection;
 pub mod four_letter;
 pub mod frame;
+pub mod host_tools;
 pub mod metrics;
 pub mod proto;
 pub mod server;

@@ -27,6 +27,10 @@ enum Verb {
     Serve(Box<ServeArgs>),
     /// A command line client, as zkCli.sh
     Cli(net::cli::CliArgs),
+    /// Reads and measures this host: processors, memory, the disk under a directory, loopback
+    Probe(net::host_tools::ProbeArgs),
+    /// Says what should change on this host, and recommends a configuration; changes nothing
+    Tune(net::host_tools::TuneArgs),
 }
 
 fn main() -> ExitCode {
@@ -39,5 +43,7 @@ fn main() -> ExitCode {
         None => net::server::serve(&ServeArgs::default()),
         Some(Verb::Serve(args)) => net::server::serve(&args),
         Some(Verb::Cli(args)) => net::cli::main(args),
+        Some(Verb::Probe(args)) => net::host_tools::probe(&args),
+        Some(Verb::Tune(args)) => net::host_tools::tune(&args),
     }
 }

@@ -58,12 +58,12 @@ pub const SCHEMA_TEXT: &str = include_str!("schema.md");
 /// Sizes of the appends that are measured, bytes. The first has twice the time of the others.
 pub const APPEND_BYTES: [usize; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
 /// Bytes of the files that appends go to.
-const APPEND_FILE_BYTES: u64 = 16 << 20;
+const APPEND_FILE_BYTES: u64 = 8 << 20;
 /// Bytes of the file that is read and written in sequence, at most.
 const STREAM_FILE_BYTES: u64 = 256 << 20;
 /// Bytes of a question and an answer over loopback: about a small request.
 const LOOPBACK_BYTES: usize = 100;
-/// Free bytes without which nothing is measured: both files of appends, and as much again for everybody else.
+/// Free bytes without which nothing is measured: a file of appends, and some more for everybody else.
 pub const FREE_BYTES_MIN: u64 = 4 * APPEND_FILE_BYTES;
 
 /// What to probe.
