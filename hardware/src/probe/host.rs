@@ -31,6 +31,8 @@ pub struct Host {
     pub machine: Option<String>,
     /// Whether this process runs in a container, as far as that can be told.
     pub container: bool,
+    /// Load average of the last minute before anything was measured: programs that compete for processors.
+    pub load: Option<f64>,
 }
 
 /// The kernel.
@@ -100,6 +102,12 @@ pub struct Network {
 }
 
 impl Host {
+    /// Whether other programs keep so many processors busy that times are longer than on a quiet host.
+    pub fn is_busy(&self) -> bool {
+        const SHARE: f64 = 0.5;
+        self.load.is_some_and(|load| load > SHARE * self.processors.online.len() as f64)
+    }
+
     /// The running host. Tries a ring out, which takes a moment.
     pub fn of_this_machine(mounts: &[Mount]) -> Host {
         let mut host = Host::read(&Roots::system(), mounts, cpu::available_cpus().unwrap_or_default());
@@ -127,6 +135,7 @@ impl Host {
             interrupts: interrupts::read(roots),
             machine: machine(roots),
             container: is_container(roots, mounts),
+            load: roots.proc_text("loadavg").and_then(|text| text.split_whitespace().next()?.parse().ok()),
         }
     }
 }
@@ -209,7 +218,7 @@ mod tests {
         );
         host.file("proc/sys/vm/swappiness", "60\n").file("proc/sys/vm/max_map_count", "65530\n");
         host.file("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
-        host.file("proc/sys/fs/nr_open", "1048576\n");
+        host.file("proc/sys/fs/nr_open", "1048576\n").file("proc/loadavg", "0.60 0.25 0.10 1/200 4711\n");
         host.file("proc/sys/net/core/somaxconn", "4096\n");
         host.file("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n");
         host.file("sys/class/dmi/id/sys_vendor", "QEMU\n");
@@ -231,6 +240,9 @@ mod tests {
         assert_eq!(host.network.local_ports, Some((32_768, 60_999)));
         assert_eq!(host.machine.as_deref(), Some("QEMU Standard PC"));
         assert!(!host.container);
+        assert_eq!(host.load, Some(0.6));
+        assert!(host.is_busy(), "more than half of the one processor");
+        assert!(!Host { load: Some(0.5), ..host }.is_busy());
     }
 
     #[test]

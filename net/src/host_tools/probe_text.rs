@@ -108,6 +108,10 @@ fn host(out: &mut String, host: &Host) {
     let files = limit_text(host.limits.open_files, |files| files.to_string());
     let locked = limit_text(host.limits.locked_memory_bytes, bytes);
     line(out, "limits", &format!("open files {files}; locked memory {locked}"));
+    if let Some(load) = host.load.filter(|_| host.is_busy()) {
+        let processors = counted(host.processors.online.len(), "processor");
+        line(out, "busy", &format!("load average {load} on {processors}: times below are longer than on a quiet host"));
+    }
     let network = &host.network;
     let number = |value: Option<u64>| value.map_or("unknown".to_owned(), |value| value.to_string());
     line(

@@ -49,6 +49,8 @@ const CASES: &[Case] = &[
     }),
     ("unlimited files", &[], |r, _| r.host.limits.open_files.hard = None),
     ("little locked memory", &["locked-memory"], |r, _| r.host.limits.locked_memory_bytes.hard = Some(64 << 10)),
+    ("busy processors", &["busy-host"], |r, _| r.host.load = Some(5.0)),
+    ("a quiet host", &[], |r, _| r.host.load = Some(0.3)),
     ("powersave", &["governor"], |r, _| r.host.processors.governors.push("powersave".to_owned())),
     ("no governor visible", &[], |r, _| r.host.processors.governors.clear()),
     ("a quota", &["processor-quota"], |r, _| r.host.control_group.processor_quota = Some(2.5)),
@@ -146,7 +148,7 @@ fn each_finding_is_found_where_it_should_be_and_nowhere_else() {
         assert_eq!(found, expected, "{what}");
         seen.extend(found);
     }
-    assert_eq!(seen.len(), 32, "{seen:?}");
+    assert_eq!(seen.len(), 33, "{seen:?}");
 }
 
 #[test]

@@ -4,12 +4,29 @@ use super::{Finding, Rule, Situation, sysfs};
 use crate::advice::Impact;
 use hardware::probe::Interrupt;
 
-pub(super) const RULES: &[Rule] = &[governor, quota, interrupts];
+pub(super) const RULES: &[Rule] = &[busy, governor, quota, interrupts];
 
 /// Interrupts below this share of all are not worth moving.
 const SHARE_MIN: f64 = 0.05;
 /// Before so many have come the busiest processor is chance.
 const COUNT_MIN: u64 = 10_000;
+
+fn busy(situation: &Situation<'_>) -> Option<Finding> {
+    let host = &situation.report.host;
+    let load = host.load.filter(|_| host.is_busy())?;
+    Some(Finding {
+        id: "busy-host",
+        impact: Impact::Medium,
+        what: format!("other programs kept processors busy before the probe (load average {load})"),
+        why: "each core's thread has to run the moment that something arrives; others on its processor make it wait for \
+              milliseconds",
+        effect: "a probe of the quiet host shows shorter times, and so does the server there".to_owned(),
+        advice: Some(
+            "stop or move the other programs, and probe again before believing any latency of this report".to_owned(),
+        ),
+        commands: Vec::new(),
+    })
+}
 
 fn governor(situation: &Situation<'_>) -> Option<Finding> {
     let processors = &situation.report.host.processors;
