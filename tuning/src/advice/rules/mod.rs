@@ -2,6 +2,7 @@
 
 mod kernel;
 mod memory;
+mod mounts;
 mod network;
 mod processors;
 mod storage;
@@ -10,7 +11,7 @@ use super::{Finding, Situation};
 
 /// Findings of all rules, in the order of the rules.
 pub(super) fn findings(situation: &Situation<'_>) -> Vec<Finding> {
-    let families = [kernel::RULES, processors::RULES, memory::RULES, storage::RULES, network::RULES];
+    let families = [kernel::RULES, processors::RULES, memory::RULES, storage::RULES, mounts::RULES, network::RULES];
     families.into_iter().flatten().filter_map(|rule| rule(situation)).collect()
 }
 
