@@ -12,7 +12,7 @@ use super::timing::{Stopwatch, Timing};
 use crate::cpu::pin_current_thread;
 
 /// How long either side waits for the other, so that nothing waits for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const STREAM_STEP_BYTES: usize = 64 << 10;
 
 /// Which processors the two sides run on.

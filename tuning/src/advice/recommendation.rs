@@ -2,7 +2,7 @@
 
 use super::Wishes;
 use crate::core_plan::CorePlan;
-use crate::limits::{LimitInputs, Limits};
+use crate::limits::{LimitInputs, Limits, RECEIVE_BUFFER_BYTES};
 use hardware::probe::{AppendMethod, Processors, Report};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -23,6 +23,8 @@ const FRAME_BYTES: u64 = 0xF_FFFF;
 const FRAME_BYTES_MAX: u64 = 1 << 30;
 /// Shard cores that a configuration may have at most (`shardCores`).
 const SHARDS_MAX: usize = 256;
+/// Connections from one address that are allowed unless more sessions are wished for (`maxClientCnxns`).
+const PER_ADDRESS: usize = 60;
 /// Requests in process that the configuration allows at least.
 const OUTSTANDING_MIN: u64 = 1000;
 const OUTSTANDING_MAX: u64 = 100_000;
@@ -45,6 +47,8 @@ pub struct Recommendation {
     pub values: Vec<Value>,
     /// What cannot be set in the file: arguments of the program.
     pub arguments: Vec<Value>,
+    /// What follows from the values above and has no key of its own: who runs where, and the sizes of buffers.
+    pub derived: Vec<Value>,
     /// Processors that host shards; empty if threads are not pinned.
     pub shard_processors: Vec<usize>,
     /// The processor that hosts the replication role.
@@ -78,8 +82,9 @@ impl Recommendation {
         let backlog = wishes.sessions.clamp(BACKLOG_MIN, BACKLOG_MAX).next_power_of_two();
         let outstanding = wishes.sessions.saturating_mul(4).clamp(OUTSTANDING_MIN, OUTSTANDING_MAX);
         let frame = wishes.value_bytes.saturating_mul(2).clamp(FRAME_BYTES, FRAME_BYTES_MAX);
+        let per_address = if wishes.sessions > PER_ADDRESS as u64 { 0 } else { PER_ADDRESS };
         let limits = Limits::derive(LimitInputs {
-            connections_max: usize::try_from(wishes.sessions).unwrap_or(usize::MAX),
+            connections_max: per_address,
             outstanding_max: outstanding as usize,
             frame_bytes_max: frame as usize,
             shard_cores: shards,
@@ -113,7 +118,7 @@ impl Recommendation {
             value("walSegmentBytes", segment.to_string(), why_segment(report, segment)),
             value(
                 "maxClientCnxns",
-                if wishes.sessions > 60 { "0".into() } else { "60".to_owned() },
+                per_address.to_string(),
                 format!("{} sessions may come from one address, through a proxy for instance", wishes.sessions),
             ),
             value(
@@ -136,6 +141,7 @@ impl Recommendation {
         Recommendation {
             values,
             arguments,
+            derived: derived(&plan, &limits),
             shard_processors: plan
                 .threads()
                 .iter()
@@ -156,6 +162,10 @@ impl Recommendation {
         let mut text =
             "# Written by ringkeeper tune for the host that was probed. Each value has its reason above it.\n"
                 .to_owned();
+        text.push_str("#\n# What follows from the values below, as the server does it by itself:\n");
+        for Value { key, value, reason } in &self.derived {
+            let _ = writeln!(text, "#   {key}: {value}; {reason}");
+        }
         for Value { key, value, reason } in &self.values {
             let _ = write!(text, "\n# {reason}\n{key}={}\n", escaped(value));
         }
@@ -169,6 +179,39 @@ impl Recommendation {
 /// A value as the file's syntax wants it: a backslash or a line break in a path must not become something else.
 fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('\n', r"\n").replace('\r', r"\r")
+}
+
+fn derived(plan: &CorePlan, limits: &Limits) -> Vec<Value> {
+    let cpu = |cpu: Option<usize>| cpu.map_or_else(|| "any processor".to_owned(), |cpu| format!("processor {cpu}"));
+    let replication = plan.threads().get(plan.replication_thread());
+    let alone = replication.is_some_and(|thread| thread.shard.is_none());
+    let value = |key, value: String, reason: &str| Value { key, value, reason: reason.to_owned() };
+    vec![
+        value(
+            "replication core",
+            cpu(replication.and_then(|thread| thread.cpu)),
+            if alone {
+                "alone, so that the order of writes never waits for a shard"
+            } else {
+                "shared with a shard, for want of cores"
+            },
+        ),
+        value(
+            "receive buffers",
+            format!("{} of {RECEIVE_BUFFER_BYTES} bytes per core", limits.receive_buffers_per_core),
+            "a quarter of a core's connections may have a request waiting in the same turn",
+        ),
+        value(
+            "mailboxes",
+            format!("{} messages from each core to each other", limits.mailbox_slots),
+            "all requests in process may be on their way to one core",
+        ),
+        value(
+            "log batch",
+            format!("up to {} bytes", limits.wal_batch_bytes_max),
+            "the longest transaction fits; what arrives during a flush goes out with the next one",
+        ),
+    ]
 }
 
 /// The processors to use, and why: one of each core, and no more than the quota lets run.

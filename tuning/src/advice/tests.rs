@@ -238,6 +238,16 @@ fn the_configuration_says_what_it_recommends() {
     assert_eq!(config.local.throttle.global_outstanding_limit, 20_000);
     assert_eq!(config.local.client.max_client_cnxns, 0);
     assert!(recommendation.values.iter().all(|value| value.reason.len() > 15), "{:?}", recommendation.values);
+    let text = recommendation.zoo_cfg();
+    for words in
+        ["#   replication core: processor 7; alone", "#   receive buffers: ", "#   mailboxes: ", "#   log batch: "]
+    {
+        assert!(text.contains(words), "{text}");
+    }
+    // The sizes that are told are those that the server derives from this configuration.
+    let limits = crate::Limits::of(&config, 7);
+    assert!(text.contains(&format!("mailboxes: {} messages", limits.mailbox_slots)), "{text}");
+    assert!(text.contains(&format!("receive buffers: {} of", limits.receive_buffers_per_core)), "{text}");
     // The plan of the server agrees with the one that was shown.
     let plan = crate::CorePlan::new(&(0..8).collect::<Vec<_>>(), config.local.host.shard_cores, 64, true);
     assert_eq!(plan.threads()[plan.replication_thread()].cpu, Some(7));

@@ -6,7 +6,7 @@ use crate::advice::Impact;
 pub(super) const RULES: &[Rule] = &[io_uring, open_files, locked_memory];
 
 /// What rings and registered buffers of one thread may count against the limit on locked memory.
-const LOCKED_BYTES_PER_THREAD: u64 = 4 << 20;
+const LOCKED_BYTES_PER_THREAD: u64 = 256 << 10;
 
 fn io_uring(situation: &Situation<'_>) -> Option<Finding> {
     let kernel = &situation.report.host.kernel;
