@@ -13,13 +13,13 @@
 //!   holds the place of the reply. Without the ways between the cores, which are `hop`.
 //! * `write/apply and forget`: a setData applied, and the view stepped past it: the other end of the history.
 //! * `hop`: a message to the reactor of another thread, and its answer. What it costs depends on the two running on
-//!   processors of their own, and on nobody else running there.
+//!   processors of their own, and on nobody else running there. Beside it, a mailbox without the sleep and the wake-up.
 
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use engine::acl::{AclId, AclTable, Identity};
 use engine::ids::{ConnId, CoreId, Origin, PartitionId, SessionId, ShardId};
 use engine::path::{HashKey, shard_of};
@@ -120,6 +120,19 @@ fn hops(c: &mut Criterion) {
     for (name, spin) in [("there and back", ReactorConfig::default().spin), ("there and back, asleep", Duration::ZERO)]
     {
         group.bench_function(name, |b| b.iter_custom(|times| hop(times, spin)));
+    }
+    let reactor = Reactor::new(ReactorConfig { recv_buffers: 4, ..ReactorConfig::default() }).unwrap();
+    let (sender, receiver) = mailbox(1024, reactor.waker());
+    for messages in [1, 64] {
+        group.throughput(Throughput::Elements(messages));
+        group.bench_function(BenchmarkId::new("messages through a mailbox, one thread", messages), |b| {
+            b.iter(|| {
+                for number in 0..messages {
+                    sender.try_send(number).unwrap();
+                }
+                (0..messages).map(|_| receiver.try_recv().unwrap()).sum::<u64>()
+            });
+        });
     }
     group.finish();
 }

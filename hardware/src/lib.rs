@@ -10,6 +10,7 @@
 //! - [`storage`]: bulk file work, its streams on glommio.
 //! - [`data_dir`]: lock, atomic replacement of files, flush of directories.
 //! - [`kernel`], [`cpu`], [`memory`], [`limits`]: probes of the host.
+//! - [`probe`]: what an operator wants to know of a host, read and measured.
 //! - [`listen`]: listening sockets.
 
 pub mod aligned;
@@ -22,6 +23,7 @@ pub mod listen;
 pub mod mailbox;
 pub mod mapping;
 pub mod memory;
+pub mod probe;
 pub mod reactor;
 mod slots;
 pub mod storage;

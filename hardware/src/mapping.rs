@@ -1,4 +1,4 @@
-//! Read-only maps of log files.
+//! Maps of files: read-only ones of logs, and writable ones of scratch files.
 //!
 //! # Why handing out slices is sound
 //! A slice of mapped memory must not change while it is borrowed. These files live in a data directory that one process
@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use memmap2::{Advice, Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapMut, MmapOptions};
 
 use crate::block_file::BlockFile;
 
@@ -141,6 +141,47 @@ impl MappedSegment {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         self.map.advise_range(Advice::WillNeed, range.start, range.len())
+    }
+}
+
+/// A range of a file mapped for reading and writing, which stores and flushes and hands out no slice.
+#[derive(Debug)]
+pub(crate) struct WritableMap {
+    map: MmapMut,
+}
+
+impl WritableMap {
+    /// Maps the first `len` bytes of `file`, which must be that long and stay so.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when the file is shorter, otherwise the system's.
+    pub(crate) fn map(file: &BlockFile, len: usize) -> io::Result<WritableMap> {
+        if file.len()? < len as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // SAFETY: no reference into the map is handed out; one lives within `store` alone, for the length of a copy, and the
+        // file is a scratch file that only its owner, who is busy with that call, writes.
+        let map = unsafe { MmapOptions::new().len(len).map_mut(file.as_fd().as_raw_fd())? };
+        Ok(WritableMap { map })
+    }
+
+    /// Stores `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] beyond the map.
+    pub(crate) fn store(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let end = offset.checked_add(bytes.len());
+        let place = end.and_then(|end| self.map.get_mut(offset..end)).ok_or(io::ErrorKind::InvalidInput)?;
+        place.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Waits until a range is on stable storage (msync with MS_SYNC).
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(crate) fn flush(&self, offset: usize, len: usize) -> io::Result<()> {
+        self.map.flush_range(offset, len)
     }
 }
 

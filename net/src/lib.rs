@@ -9,6 +9,7 @@ pub mod connection;
 pub mod ensemble;
 pub mod four_letter;
 pub mod frame;
+pub mod host_tools;
 pub mod metrics;
 pub mod proto;
 pub mod server;

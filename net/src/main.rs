@@ -29,6 +29,10 @@ enum Verb {
     Cli(net::cli::CliArgs),
     /// Starts several servers on this machine as one ensemble, for trying things out
     Ensemble(net::ensemble::EnsembleArgs),
+    /// Reads and measures this host: processors, memory, the disk under a directory, loopback
+    Probe(net::host_tools::ProbeArgs),
+    /// Says what should change on this host, and recommends a configuration; changes nothing
+    Tune(net::host_tools::TuneArgs),
 }
 
 fn main() -> ExitCode {
@@ -42,5 +46,7 @@ fn main() -> ExitCode {
         Some(Verb::Serve(args)) => net::server::serve(&args),
         Some(Verb::Cli(args)) => net::cli::main(args),
         Some(Verb::Ensemble(args)) => net::ensemble::main(&args),
+        Some(Verb::Probe(args)) => net::host_tools::probe(&args),
+        Some(Verb::Tune(args)) => net::host_tools::tune(&args),
     }
 }

@@ -5,12 +5,17 @@
 //! further in reads a file, a flag or the environment. [`catalog`] lists every key that is known, [`limits`] derives
 //! the bounds of queues and pools, [`core_plan`] says which core hosts what.
 //!
+//! The other way round, [`advice`] takes what the probe has found out about a host, says what should change there, and
+//! writes a configuration; [`dist`] holds the files that a host needs besides.
+//!
 //! The crate opens no file and reads no environment variable: contents come in as arguments.
 #![forbid(unsafe_code)]
 
+pub mod advice;
 pub mod catalog;
 pub mod config;
 pub mod core_plan;
+pub mod dist;
 pub mod flags;
 pub mod limits;
 pub mod problem;
