@@ -1,8 +1,8 @@
 //! The index: by the hash of a path, where its record lies and what of the node changes without it.
 //!
-//! A node without children costs its entry alone: its pzxid is its czxid and its cversion 0. Only what has or had
-//! children has a *family*. Together with slack this is some 75 bytes for a node, 20 for its place in its parent's
-//! list, and 40 for a family.
+//! Most nodes are persistent, have no children and keep the ACL that they were made with: such a node costs its entry
+//! alone. What differs, that is, what has or had children, an owner or another ACL, has a *family* besides. Together with
+//! slack this is some 60 bytes for a node, 20 for its place in its parent's list, and 50 for a family.
 
 use super::children::ChildSet;
 use super::types::{LogAddress, NodeEntry, NodeImage};
@@ -13,7 +13,7 @@ use crate::table::{Slab, StepTable, TableCursor, TableEntry};
 use crate::zxid::Zxid;
 
 /// "No family". Not 0, for 0 is a family's id.
-const CHILDLESS: u32 = u32::MAX;
+const PLAIN: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Default)]
 #[repr(C, packed)]
@@ -21,15 +21,13 @@ struct Slot {
     hash: u128,
     czxid: u64,
     ctime: i64,
-    owner: i64,
     acl: u32,
-    aversion: i32,
     record_bytes: u32,
     family: u32,
     address: [u8; 5],
 }
 
-const _: () = assert!(size_of::<Slot>() == 61);
+const _: () = assert!(size_of::<Slot>() == 49);
 
 impl TableEntry for Slot {
     fn key(&self) -> PathHash {
@@ -37,17 +35,28 @@ impl TableEntry for Slot {
     }
 }
 
+/// What most nodes do without.
 struct Family {
     pzxid: Zxid,
     cversion: i32,
+    aversion: i32,
+    owner: NodeOwner,
     children: ChildSet,
 }
 
-const _: () = assert!(size_of::<Family>() == 40);
+const _: () = assert!(size_of::<Family>() == 48);
 
 impl Family {
-    fn childless(pzxid: Zxid, cversion: i32) -> Family {
-        Family { pzxid, cversion, children: ChildSet::default() }
+    /// That of a node which has done without one so far.
+    fn plain(pzxid: Zxid) -> Family {
+        let (owner, children) = (NodeOwner::PERSISTENT, ChildSet::default());
+        Family { pzxid, cversion: 0, aversion: 0, owner, children }
+    }
+
+    /// Whether a node needs one, children aside.
+    fn is_needed(node: &NodeImage<'_>) -> bool {
+        let is_plain = (node.cversion, node.aversion, node.owner) == (0, 0, NodeOwner::PERSISTENT);
+        !is_plain || node.pzxid != node.czxid
     }
 }
 
@@ -100,20 +109,20 @@ impl Index {
         let mut previous = None;
         self.table.insert_with(node.hash, |found| {
             previous = found.map(|slot| entry(slot, families));
-            let mut family = found.map_or(CHILDLESS, |slot| slot.family);
-            if family != CHILDLESS {
+            let mut family = found.map_or(PLAIN, |slot| slot.family);
+            if family == PLAIN && Family::is_needed(node) {
+                family = families.insert(Family::plain(node.pzxid));
+            }
+            if family != PLAIN {
                 let family = families.get_mut(family);
                 (family.pzxid, family.cversion) = (node.pzxid, node.cversion);
-            } else if node.pzxid != node.czxid || node.cversion != 0 {
-                family = families.insert(Family::childless(node.pzxid, node.cversion));
+                (family.owner, family.aversion) = (node.owner, node.aversion);
             }
             Slot {
                 hash: node.hash.0,
                 czxid: node.czxid.0,
                 ctime: node.ctime,
-                owner: node.owner.0,
                 acl: node.acl.0,
-                aversion: node.aversion,
                 record_bytes,
                 family,
                 address: address.packed(),
@@ -133,7 +142,11 @@ impl Index {
 
     pub(super) fn set_acl(&mut self, hash: PathHash, acl: AclId, aversion: i32) {
         if let Some(slot) = self.table.get_mut(hash) {
-            (slot.acl, slot.aversion) = (acl.0, aversion);
+            slot.acl = acl.0;
+            if slot.family == PLAIN {
+                slot.family = self.families.insert(Family::plain(Zxid(slot.czxid)));
+            }
+            self.families.get_mut(slot.family).aversion = aversion;
         }
     }
 
@@ -142,7 +155,7 @@ impl Index {
         let entry = self.get(hash)?;
         let slot = self.table.remove(hash)?;
         self.data_bytes -= entry.data_bytes();
-        if slot.family == CHILDLESS {
+        if slot.family == PLAIN {
             return Some((entry, ChildSet::None));
         }
         let family = self.families.remove(slot.family);
@@ -161,8 +174,8 @@ impl Index {
     ) -> Option<Linked> {
         let slot = self.table.get_mut(parent)?;
         let previous = entry(slot, &self.families);
-        if slot.family == CHILDLESS {
-            slot.family = self.families.insert(Family::childless(previous.pzxid, 0));
+        if slot.family == PLAIN {
+            slot.family = self.families.insert(Family::plain(previous.pzxid));
         }
         let family = self.families.get_mut(slot.family);
         family.cversion = cversion.unwrap_or(family.cversion);
@@ -177,11 +190,11 @@ impl Index {
     pub(super) fn unlink(&mut self, parent: PathHash, child: PathHash, pzxid: Option<Zxid>) -> Option<Linked> {
         let slot = self.table.get_mut(parent)?;
         let previous = entry(slot, &self.families);
-        if slot.family == CHILDLESS {
+        if slot.family == PLAIN {
             let Some(pzxid) = pzxid.filter(|pzxid| *pzxid != previous.pzxid) else {
                 return Some(Linked { previous, current: previous, link: None });
             };
-            slot.family = self.families.insert(Family::childless(pzxid, 0));
+            slot.family = self.families.insert(Family::plain(pzxid));
         }
         let family = self.families.get_mut(slot.family);
         family.pzxid = pzxid.unwrap_or(family.pzxid);
@@ -194,8 +207,8 @@ impl Index {
     /// Gives a node that has none yet these children. `false` if there is no such node.
     pub(super) fn adopt(&mut self, parent: PathHash, children: ChildSet) -> bool {
         let Some(slot) = self.table.get_mut(parent) else { return false };
-        if slot.family == CHILDLESS {
-            slot.family = self.families.insert(Family::childless(Zxid(slot.czxid), 0));
+        if slot.family == PLAIN {
+            slot.family = self.families.insert(Family::plain(Zxid(slot.czxid)));
         }
         let family = self.families.get_mut(slot.family);
         self.children_bytes = self.children_bytes + children.heap_bytes() - family.children.heap_bytes();
@@ -206,7 +219,7 @@ impl Index {
     /// The children of a node.
     pub(super) fn children(&self, parent: PathHash) -> Option<&ChildSet> {
         let slot = self.table.get(parent)?;
-        if slot.family == CHILDLESS { None } else { Some(&self.families.get(slot.family).children) }
+        if slot.family == PLAIN { None } else { Some(&self.families.get(slot.family).children) }
     }
 
     pub(super) fn walk(&self, from: TableCursor, max: usize, each: &mut dyn FnMut(&NodeEntry)) -> Option<TableCursor> {
@@ -216,24 +229,24 @@ impl Index {
 
 fn entry(slot: &Slot, families: &Slab<Family>) -> NodeEntry {
     let czxid = Zxid(slot.czxid);
-    let (pzxid, cversion, num_children) = match slot.family {
-        CHILDLESS => (czxid, 0, 0),
-        id => {
-            let family = families.get(id);
-            (family.pzxid, family.cversion, family.children.len() as u32)
-        }
-    };
-    NodeEntry {
+    let mut entry = NodeEntry {
         hash: PathHash(slot.hash),
         address: LogAddress::unpacked(slot.address),
         record_bytes: slot.record_bytes,
         acl: AclId(slot.acl),
-        aversion: slot.aversion,
-        owner: NodeOwner(slot.owner),
+        aversion: 0,
+        owner: NodeOwner::PERSISTENT,
         czxid,
         ctime: slot.ctime,
-        pzxid,
-        cversion,
-        num_children,
+        pzxid: czxid,
+        cversion: 0,
+        num_children: 0,
+    };
+    if slot.family != PLAIN {
+        let family = families.get(slot.family);
+        (entry.pzxid, entry.cversion) = (family.pzxid, family.cversion);
+        (entry.aversion, entry.owner) = (family.aversion, family.owner);
+        entry.num_children = family.children.len() as u32;
     }
+    entry
 }

@@ -12,9 +12,11 @@ use crate::zxid::Zxid;
 use std::collections::{BTreeMap, HashMap};
 
 /// Bytes of all listings of a shard.
-const ALL_BYTES_MAX: usize = if cfg!(test) { 160 } else { 16 << 20 };
+const ALL_BYTES_MAX: usize = if cfg!(test) { 160 } else { 32 << 20 };
 /// Bytes of one listing: what a change of it may have to move, and what one step may copy.
-const BYTES_MAX: usize = if cfg!(test) { 120 } else { 512 << 10 };
+const BYTES_MAX: usize = if cfg!(test) { 120 } else { 1 << 20 };
+/// A listing that is full grows by this part of it.
+const GROWTH: usize = 8;
 /// Names below which a listing is quickly made anew.
 const NAMES_MIN: u32 = if cfg!(test) { 1 } else { 16 };
 /// Bytes looked at by changes, since the listing was last asked for, after which it goes: this much and as often its size.
@@ -80,7 +82,7 @@ impl Listings {
         if count < NAMES_MIN || names.len() > BYTES_MAX {
             return;
         }
-        let mut kept = Vec::with_capacity(names.len() + names.len() / 8);
+        let mut kept = Vec::with_capacity(names.len() + names.len() / GROWTH);
         kept.extend_from_slice(names);
         self.uses += 1;
         self.bytes += kept.capacity();
@@ -93,6 +95,11 @@ impl Listings {
     pub(super) fn link(&mut self, parent: PathHash, name: &str, zxid: Zxid) {
         let Some(listing) = self.by_parent.get_mut(&parent) else { return };
         let before = listing.names.capacity();
+        let needed = size_of::<i32>() + name.len();
+        if listing.names.capacity() - listing.names.len() < needed {
+            // In small steps: doubling would waste half of what there is for all.
+            listing.names.reserve_exact(needed.max(listing.names.len() / GROWTH));
+        }
         Writer::new(&mut listing.names).string(name);
         listing.count += 1;
         listing.since = listing.since.max(zxid);

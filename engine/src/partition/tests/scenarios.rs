@@ -276,7 +276,7 @@ fn what_is_asked_for_a_name_reaches_its_end() {
     assert_eq!(partition.child_name(link).unwrap(), &long[1..]);
 }
 
-/// The budget: 110 bytes for a node, its place in the list of children included, at any number of nodes.
+/// The budget: 95 bytes for a node, its place in the list of children included, at any number of nodes.
 #[test]
 fn memory_stays_in_budget() {
     let mut partition = Partition::new(ID, 0);
@@ -294,7 +294,7 @@ fn memory_stays_in_budget() {
             worst = worst.max(partition.index_bytes() / n as u64);
         }
     }
-    assert!(worst <= 110, "{worst} bytes for a node");
+    assert!(worst <= 95, "{worst} bytes for a node");
 }
 
 /// A stats node keeps its Stat, but for the length, also after a restart.
