@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use benches::stop::Stop;
-use benches::verbs::run;
+use benches::verbs::{clean, compare, fill, run, sweep};
 use benches::{baseline, say};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -20,6 +20,14 @@ struct Cli {
 enum Verb {
     /// Run one workload, closed or open loop.
     Run(Box<run::RunArgs>),
+    /// Find the highest rate that holds an objective.
+    Sweep(Box<sweep::SweepArgs>),
+    /// Compare servers, started afresh in turn.
+    Compare(Box<compare::CompareArgs>),
+    /// Build a tree of many nodes.
+    Fill(fill::FillArgs),
+    /// Remove what aborted runs have left.
+    Clean(clean::CleanArgs),
     /// A bare durable append and a bare loopback round trip.
     Baseline {
         /// Folder on the disk to measure.
@@ -49,6 +57,10 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signals()?;
     match verb {
         Verb::Run(args) => run::main(&args, &stop),
+        Verb::Sweep(args) => sweep::main(&args, &stop),
+        Verb::Compare(args) => compare::main(&args, &stop),
+        Verb::Fill(args) => fill::main(&args, &stop),
+        Verb::Clean(args) => clean::main(&args, &stop),
         Verb::Baseline { folder, seconds, pin } => {
             let time = Duration::from_secs(seconds);
             let pin = pin.as_deref().and_then(|cores| Some((*cores.first()?, *cores.get(1)?)));

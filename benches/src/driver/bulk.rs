@@ -20,6 +20,8 @@ pub struct Bulk {
     reactor: Reactor,
     conns: Vec<Conn>,
     outstanding: usize,
+    /// Connections end when they have been answered.
+    closing: bool,
     stop: Stop,
 }
 
@@ -63,7 +65,8 @@ impl Bulk {
             out: Vec::new(),
             next_xid: 1,
         });
-        Ok(Bulk { conns: conns.collect(), reactor, outstanding: outstanding as usize, stop: stop.clone() })
+        let conns = conns.collect();
+        Ok(Bulk { conns, reactor, outstanding: outstanding as usize, closing: false, stop: stop.clone() })
     }
 
     /// The usual number of sessions for work that is not measured.
@@ -106,6 +109,7 @@ impl Bulk {
                         heard = Instant::now();
                         answered += self.received(socket, &data, &mut each)?;
                     }
+                    Event::Closed { .. } if self.closing => {}
                     Event::Closed { error, .. } => {
                         let why = error.map_or("it closed the connection".to_owned(), |error| error.to_string());
                         bail!("the server went away: {why}");
@@ -148,8 +152,7 @@ impl Bulk {
     /// A server has gone; its sessions expire by themselves.
     pub fn close(mut self) -> anyhow::Result<()> {
         let count = self.conns.len() as u64;
-        self.outstanding = 1;
-        self.stop = Stop::default();
+        (self.outstanding, self.closing, self.stop) = (1, true, Stop::default());
         let closed = self.all(count, |_, xid, out| request::close(out, xid), |_| Ok(()));
         for conn in &self.conns {
             self.reactor.close(conn.socket, CloseHow::Now);

@@ -1,8 +1,12 @@
 //! What the program can be asked to do; one file each.
 
+pub mod clean;
+pub mod compare;
+pub mod fill;
 pub mod flags;
 pub mod progress;
 pub mod run;
+pub mod sweep;
 
 use crate::report::Document;
 use crate::say;
