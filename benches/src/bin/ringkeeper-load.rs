@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use benches::stop::Stop;
-use benches::verbs::{clean, compare, fill, run, sweep};
+use benches::verbs::{clean, compare, fanout, fill, run, sessions, sweep};
 use benches::{baseline, say};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -24,6 +24,10 @@ enum Verb {
     Sweep(Box<sweep::SweepArgs>),
     /// Compare servers, started afresh in turn.
     Compare(Box<compare::CompareArgs>),
+    /// Watches on many sessions, and changes.
+    Fanout(fanout::FanoutArgs),
+    /// Many sessions: open, hold, reconnect, expire.
+    Sessions(Box<sessions::SessionsArgs>),
     /// Build a tree of many nodes.
     Fill(fill::FillArgs),
     /// Remove what aborted runs have left.
@@ -59,6 +63,8 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Run(args) => run::main(&args, &stop),
         Verb::Sweep(args) => sweep::main(&args, &stop),
         Verb::Compare(args) => compare::main(&args, &stop),
+        Verb::Fanout(args) => fanout::main(&args, &stop),
+        Verb::Sessions(args) => sessions::main(&args, &stop),
         Verb::Fill(args) => fill::main(&args, &stop),
         Verb::Clean(args) => clean::main(&args, &stop),
         Verb::Baseline { folder, seconds, pin } => {

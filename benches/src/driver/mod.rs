@@ -9,10 +9,15 @@
 //! | `recorder` | latencies, errors, how it went over time |
 //! | `opener` | sessions opened beside a run |
 //! | `bulk`, `tidy` | many requests that are only to be done; removing trees |
+//! | `herd` | watching sessions |
+//! | `crowd`, `expiry` | sessions that only live, and die |
 //! | `outcome` | what came of a run |
 
 pub mod bulk;
 mod conn;
+pub(crate) mod crowd;
+pub(crate) mod expiry;
+pub(crate) mod herd;
 mod making;
 mod opener;
 pub mod outcome;

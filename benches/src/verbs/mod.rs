@@ -2,10 +2,12 @@
 
 pub mod clean;
 pub mod compare;
+pub mod fanout;
 pub mod fill;
 pub mod flags;
 pub mod progress;
 pub mod run;
+pub mod sessions;
 pub mod sweep;
 
 use crate::report::Document;

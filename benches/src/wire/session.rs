@@ -49,6 +49,38 @@ impl Ask {
     }
 }
 
+/// Connections from one loopback address to one port, at most: the system's range of ports is a little larger.
+const PER_SOURCE: u32 = 20_000;
+/// Descriptors that are needed besides those of connections.
+const OTHER_FILES: u64 = 128;
+
+/// So many new sessions on the servers in turn. To a server on a loopback address they come from several loopback
+/// addresses, `per_source` from each (20,000 unless given), as one has not ports enough for very many.
+///
+/// # Errors
+/// The limit on open files does not allow so many.
+pub fn asks(servers: &Servers, count: u32, timeout: Duration, per_source: Option<u32>) -> anyhow::Result<Vec<Ask>> {
+    if let Some(limit) = hardware::limits::open_files().soft {
+        ensure!(
+            u64::from(count) + OTHER_FILES <= limit,
+            "{count} sessions need as many open files, and the limit is {limit}: raise it (ulimit -n, LimitNOFILE)"
+        );
+    }
+    let (addresses, per_source) = (servers.addresses(), per_source.unwrap_or(PER_SOURCE).max(1));
+    let ask = |number: u32| {
+        let server = addresses[number as usize % addresses.len()];
+        let source = match server.ip() {
+            IpAddr::V4(ip) if ip.is_loopback() => {
+                let [_, _, third, fourth] = (1 + number / per_source).to_be_bytes();
+                Some(IpAddr::from([127, 0, third, fourth]))
+            }
+            _ => None,
+        };
+        Ask { source, ..Ask::new(server, timeout) }
+    };
+    Ok((0..count).map(ask).collect())
+}
+
 /// Opens one session.
 ///
 /// # Errors
