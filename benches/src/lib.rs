@@ -1,14 +1,18 @@
 //! Load drivers that speak public protocols only, so that they measure any server: Ringkeeper, Apache ZooKeeper, and
 //! Redis as a yardstick for the bare cost of a request.
 //!
-//! A run is described by [`load::Plan`], carried out by [`load::run`] on the same reactor that the server uses, and
-//! summed up in [`load::Report`]. [`compare`] starts servers in turn and reports medians and ratios; [`baseline`]
-//! measures what the disk and the loopback cost by themselves, in the same run.
+//! A [`workload::Workload`] says what to do. [`driver::measure`] prepares the servers, carries it out on the reactor that
+//! the server uses too, cleans up, and returns a [`driver::Outcome`]: rate, latencies, errors, and the CPU per operation of
+//! both sides.
 #![forbid(unsafe_code)]
 
 pub mod baseline;
-pub mod compare;
-pub mod fanout;
-pub mod load;
+pub mod driver;
 pub mod process;
+pub mod report;
+pub mod say;
 pub mod server;
+pub mod stop;
+pub mod verbs;
+pub mod wire;
+pub mod workload;

@@ -1,7 +1,50 @@
-//! CPU and memory of another process, from /proc.
+//! CPU and memory of a process, from /proc; and which process listens on a port.
 
+use anyhow::Context;
+use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
+
+/// What a process has used so far.
+#[derive(Clone, Debug, Default)]
+pub struct Usage {
+    /// User and system time of all threads, also those that have ended. Resolution: one clock tick, 10 ms.
+    pub cpu: Duration,
+    /// Time on a processor of each living thread.
+    pub(crate) threads: HashMap<u32, Duration>,
+    /// Resident memory.
+    pub memory: Resident,
+}
+
+/// Resident memory in KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Resident {
+    /// `RssAnon`: what the process itself allocated.
+    pub anon_kib: u64,
+    /// `RssFile`: mapped files, which the kernel may drop.
+    pub file_kib: u64,
+    /// `VmRSS`: all of it.
+    pub all_kib: u64,
+}
+
+impl Usage {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The process is gone, or belongs to somebody who does not show it.
+    pub fn of(pid: u32) -> io::Result<Usage> {
+        Ok(Usage { cpu: cpu_time(pid)?, threads: thread_times(pid), memory: resident(pid)? })
+    }
+
+    /// The time that the busiest thread spent on a processor since `before`.
+    pub fn busiest_since(&self, before: &Usage) -> Duration {
+        let used = self.threads.iter().map(|(thread, time)| {
+            time.saturating_sub(before.threads.get(thread).copied().unwrap_or_default())
+        });
+        used.max().unwrap_or_default()
+    }
+}
 
 /// User plus system time of a process and all its threads. Resolution: one clock tick, 10 ms.
 ///
@@ -18,11 +61,11 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     }
 }
 
-/// Anonymous, file-backed and whole resident memory in KiB (`RssAnon`, `RssFile`, `VmRSS`).
+/// Resident memory of a process.
 ///
 /// # Errors
 /// The process is gone.
-pub fn resident_kib(pid: u32) -> io::Result<(u64, u64, u64)> {
+pub fn resident(pid: u32) -> io::Result<Resident> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let field = |name: &str| {
         status
@@ -31,18 +74,80 @@ pub fn resident_kib(pid: u32) -> io::Result<(u64, u64, u64)> {
             .and_then(|value| value.split_whitespace().next()?.parse().ok())
             .unwrap_or(0)
     };
-    Ok((field("RssAnon"), field("RssFile"), field("VmRSS")))
+    Ok(Resident { anon_kib: field("RssAnon"), file_kib: field("RssFile"), all_kib: field("VmRSS") })
+}
+
+/// The process that listens on this address on this machine. `None` where there is none, or it may not be looked at.
+pub fn listener(address: SocketAddr) -> Option<u32> {
+    if !address.ip().is_loopback() && std::net::UdpSocket::bind((address.ip(), 0)).is_err() {
+        return None;
+    }
+    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"].iter().flat_map(|table| listening(table, address.port())).collect();
+    let numbers = std::fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.into_iter().find(|pid: &u32| {
+        let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok()).any(|link| {
+            let name = link.to_string_lossy();
+            inodes.iter().any(|inode| name.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')) == Some(inode))
+        })
+    })
+}
+
+/// Parses what a user gives for a process.
+///
+/// # Errors
+/// There is no such process.
+pub fn existing(pid: u32) -> anyhow::Result<u32> {
+    cpu_time(pid).with_context(|| format!("there is no process {pid}"))?;
+    Ok(pid)
+}
+
+/// Inodes of sockets that listen on a port, by one of the kernel's tables.
+fn listening(table: &str, port: u16) -> Vec<String> {
+    const LISTEN: &str = "0A";
+    let text = std::fs::read_to_string(table).unwrap_or_default();
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
+        let here = u16::from_str_radix(local_port, 16) == Ok(port) && fields.get(3) == Some(&LISTEN);
+        here.then(|| fields.get(9).map(|inode| (*inode).to_owned())).flatten()
+    };
+    text.lines().skip(1).filter_map(inode).collect()
+}
+
+fn thread_times(pid: u32) -> HashMap<u32, Duration> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return HashMap::new() };
+    let time = |entry: io::Result<std::fs::DirEntry>| {
+        let entry = entry.ok()?;
+        let thread = entry.file_name().to_str()?.parse().ok()?;
+        let text = std::fs::read_to_string(entry.path().join("schedstat")).ok()?;
+        Some((thread, Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?)))
+    };
+    tasks.filter_map(time).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::net::TcpListener;
 
     #[test]
     fn this_process_has_memory_and_time() {
         let pid = std::process::id();
-        assert!(cpu_time(pid).is_ok());
-        assert!(resident_kib(pid).is_ok_and(|(anon, _, all)| anon > 0 && all >= anon));
+        let before = Usage::of(pid).unwrap();
+        assert!(before.memory.anon_kib > 0 && before.memory.all_kib >= before.memory.anon_kib);
+        assert!(Usage::of(pid).unwrap().cpu >= before.cpu);
         assert!(cpu_time(u32::MAX).is_err());
+        assert!(existing(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_listener_is_found_by_its_port() {
+        let listener_here = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener_here.local_addr().unwrap();
+        assert_eq!(listener(address), Some(std::process::id()));
+        drop(listener_here);
+        assert_eq!(listener(address), None);
     }
 }

@@ -79,6 +79,9 @@ impl Kind {
 pub struct Server {
     child: Child,
     address: SocketAddr,
+    kind: Kind,
+    folder: PathBuf,
+    pin: Option<usize>,
 }
 
 impl Server {
@@ -89,23 +92,26 @@ impl Server {
     /// The program is missing, exits, or does not answer within a minute; the message names its log.
     pub fn start(kind: &Kind, folder: &Path, pin: Option<usize>) -> io::Result<Server> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let plain = kind.command(folder, port)?;
-        let mut command = match pin {
-            Some(core) => {
-                let mut pinned = Command::new("taskset");
-                pinned.arg("-c").arg(core.to_string()).arg(plain.get_program()).args(plain.get_args());
-                pinned
-            }
-            None => plain,
+        let mut server = Server {
+            child: spawn(kind, folder, port, pin)?,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            kind: kind.clone(),
+            folder: folder.to_owned(),
+            pin,
         };
-        let log = folder.join(format!("{}.log", kind.name()));
-        let output = std::fs::File::create(&log)?;
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child =
-            command.spawn().map_err(|error| io::Error::other(format!("{} cannot be started: {error}", kind.name())))?;
-        let mut server = Server { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) };
-        server.wait_until_ready(kind, &log)?;
+        server.wait_until_ready()?;
         Ok(server)
+    }
+
+    /// Kills it (SIGKILL), and starts it again on the same port and directory.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.child = spawn(&self.kind, &self.folder, self.address.port(), self.pin)?;
+        self.wait_until_ready()
     }
 
     /// Where it listens.
@@ -118,13 +124,14 @@ impl Server {
         self.child.id()
     }
 
-    fn wait_until_ready(&mut self, kind: &Kind, log: &Path) -> io::Result<()> {
+    fn wait_until_ready(&mut self) -> io::Result<()> {
+        let (kind, log) = (self.kind.clone(), log_path(&self.kind, &self.folder));
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
                 return Err(io::Error::other(format!("{} ended: {status}; see {}", kind.name(), log.display())));
             }
-            let question: &[u8] = if *kind == Kind::Redis { b"PING\r\n" } else { b"srvr" };
+            let question: &[u8] = if kind == Kind::Redis { b"PING\r\n" } else { b"srvr" };
             if self.ask(question).is_ok_and(|answer| answer.contains("PONG") || answer.contains("Mode:")) {
                 return Ok(());
             }
@@ -151,6 +158,25 @@ impl Server {
         }
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
+}
+
+fn log_path(kind: &Kind, folder: &Path) -> PathBuf {
+    folder.join(format!("{}.log", kind.name()))
+}
+
+fn spawn(kind: &Kind, folder: &Path, port: u16, pin: Option<usize>) -> io::Result<Child> {
+    let plain = kind.command(folder, port)?;
+    let mut command = match pin {
+        Some(core) => {
+            let mut pinned = Command::new("taskset");
+            pinned.arg("-c").arg(core.to_string()).arg(plain.get_program()).args(plain.get_args());
+            pinned
+        }
+        None => plain,
+    };
+    let output = std::fs::File::options().create(true).append(true).open(log_path(kind, folder))?;
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    command.spawn().map_err(|error| io::Error::other(format!("{} cannot be started: {error}", kind.name())))
 }
 
 impl Drop for Server {

@@ -1,13 +1,13 @@
 //! The few words of Redis's protocol that a comparison needs.
 
 /// Appends `GET key`.
-pub(super) fn get(out: &mut Vec<u8>, key: u32) {
+pub(crate) fn get(out: &mut Vec<u8>, key: u32) {
     let key = format!("k{key:08}");
     out.extend_from_slice(format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).as_bytes());
 }
 
 /// Appends `SET key value`.
-pub(super) fn set(out: &mut Vec<u8>, key: u32, value: &[u8]) {
+pub(crate) fn set(out: &mut Vec<u8>, key: u32, value: &[u8]) {
     let key = format!("k{key:08}");
     out.extend_from_slice(format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n", key.len(), value.len()).as_bytes());
     out.extend_from_slice(value);
@@ -16,7 +16,7 @@ pub(super) fn set(out: &mut Vec<u8>, key: u32, value: &[u8]) {
 
 /// Length of the first whole reply in `bytes` and whether it is an error; `None` if it is not whole yet. Simple
 /// strings, errors and bulk strings only.
-pub(super) fn reply(bytes: &[u8]) -> Option<(usize, bool)> {
+pub(crate) fn reply(bytes: &[u8]) -> Option<(usize, bool)> {
     let line_end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
     let after = line_end + 2;
     match bytes[0] {

@@ -1,0 +1,420 @@
+//! `fanout`: many sessions that watch, and changes: how long until everybody knows.
+
+use super::deliver;
+use super::flags::{OutputFlags, ServerFlags};
+use super::progress::Line;
+use crate::driver::herd::{self, Counts, Order, Round, Word};
+use crate::driver::tidy::{ROOT, clean};
+use crate::driver::{Bulk, stage};
+use crate::process::cpu_time;
+use crate::report::document::{number, time};
+use crate::report::{Conditions, Document, Latency, Plot, Scale, Series, Table};
+use crate::stop::Stop;
+use crate::wire::session::{Ask, asks};
+use crate::wire::{open_many, request};
+use crate::workload::{Servers, Span, WatchKind};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use hardware::reactor::CoreWaker;
+use serde::{Deserialize, Serialize};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+const SESSION_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Sessions with watches, and rounds of changes: latency of every event, lost and doubled ones.
+#[derive(Args, Clone, Debug)]
+pub struct FanoutArgs {
+    /// Servers, as in host:port,host:port/chroot.
+    #[arg(long, short, default_value = "127.0.0.1:2181", value_name = "HOSTS")]
+    servers: Servers,
+    /// Watching sessions.
+    #[arg(long, short, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    connections: u32,
+    /// Watches on each, each on a node of its own, all of which change in a round.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    watches: u32,
+    /// Kinds of watch.
+    #[arg(long, value_delimiter = ',', default_value = "data,exists,child,persistent,persistent-recursive")]
+    kinds: Vec<WatchKind>,
+    /// Rounds for each kind.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long the events of a round may take before they count as lost.
+    #[arg(long, default_value = "20s")]
+    limit: Span,
+    /// How long doubled events are waited for after each round.
+    #[arg(long, default_value = "50ms")]
+    settle: Span,
+    /// Threads that hold the sessions.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    threads: u32,
+    #[command(flatten)]
+    server: ServerFlags,
+    #[command(flatten)]
+    output: OutputFlags,
+}
+
+/// What fan-out measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FanoutFigures {
+    /// Sessions.
+    pub connections: u32,
+    /// Watches on each.
+    pub watches: u32,
+    /// By kind.
+    pub kinds: Vec<KindFigures>,
+    /// Why it ended before its time; absent if it did not.
+    pub ended_early: Option<String>,
+}
+
+/// One kind of watch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KindFigures {
+    /// Which.
+    pub kind: WatchKind,
+    /// Rounds of changes.
+    pub rounds: u32,
+    /// Events that came, each counted once.
+    pub events: u64,
+    /// Watches without an event.
+    pub lost: u64,
+    /// Events beyond the first of a watch.
+    pub doubled: u64,
+    /// From the sending of a change to each of its events.
+    pub latency: Latency,
+    /// From the first change of a round to its last event, microseconds: median and worst over the rounds.
+    pub last_p50_us: f64,
+    /// The worst round.
+    pub last_max_us: f64,
+    /// Events per second within rounds.
+    pub events_per_second: f64,
+    /// Processor time of the server per event, microseconds, from the change until all are there.
+    pub server_cpu_us: Option<f64>,
+    /// Processor time of this program per event, microseconds.
+    pub generator_cpu_us: f64,
+}
+
+/// Carries it out.
+///
+/// # Errors
+/// Nothing could be measured, or the report cannot be written.
+pub fn main(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let server = args.server.process(&args.servers)?;
+    let conditions = Conditions::gather(&args.servers, 0);
+    let line = Line::new("fanout");
+    let mut figures =
+        FanoutFigures { connections: args.connections, watches: args.watches, kinds: Vec::new(), ended_early: None };
+    if let Err(error) = measure(args, server, stop, &line, &mut figures) {
+        figures.ended_early = Some(format!("{error:#}"));
+    }
+    line.say("cleaning up");
+    let cleaned = clean(&args.servers, &Stop::default());
+    drop(line);
+    if let (true, Some(why)) = (figures.kinds.is_empty(), &figures.ended_early) {
+        bail!("nothing was measured: {why}");
+    }
+    let code = deliver(&document(&figures, conditions)?, &args.output, stop)?;
+    if figures.ended_early.is_none() {
+        cleaned?;
+    }
+    let wrong = figures.kinds.iter().any(|kind| kind.lost + kind.doubled > 0);
+    Ok(if wrong { ExitCode::FAILURE } else { code })
+}
+
+/// The herds, and how they are spoken to.
+struct Herds {
+    orders: Vec<Sender<Order>>,
+    words: Receiver<Word>,
+    wakers: Vec<Arc<CoreWaker>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Herds {
+    fn gather(args: &FanoutArgs, stop: &Stop, line: &Line) -> anyhow::Result<Herds> {
+        let all: Vec<Ask> = asks(&args.servers, args.connections, SESSION_TIMEOUT, None)?;
+        let mut sessions = open_many(&all, |open| {
+            line.count(open as u64, all.len() as u64, "sessions");
+            stop.check()
+        })?;
+        let (words_to, words) = channel();
+        let (mut orders, mut threads) = (Vec::new(), Vec::new());
+        let share = sessions.len().div_ceil(args.threads as usize);
+        while !sessions.is_empty() {
+            let rest = sessions.split_off(share.min(sessions.len()));
+            let (own, words_to) = (std::mem::replace(&mut sessions, rest), words_to.clone());
+            let (to, from) = channel();
+            orders.push(to);
+            let serve = move || herd::serve(own, &from, &words_to);
+            threads.push(std::thread::Builder::new().name(format!("herd-{}", threads.len())).spawn(serve)?);
+        }
+        let mut herds = Herds { orders, words, wakers: Vec::new(), threads };
+        for _ in 0..herds.orders.len() {
+            if let Word::Waker(waker) = herds.hear(Duration::from_secs(10))? {
+                herds.wakers.push(waker);
+            }
+        }
+        Ok(herds)
+    }
+
+    fn tell(&self, order: impl Fn() -> Order) -> anyhow::Result<()> {
+        self.orders.iter().try_for_each(|orders| orders.send(order())).map_err(|_| anyhow::anyhow!("a thread has ended"))
+    }
+
+    fn hear(&self, limit: Duration) -> anyhow::Result<Word> {
+        match self.words.recv_timeout(limit) {
+            Ok(Word::Failed(error)) => Err(error),
+            Ok(word) => Ok(word),
+            Err(RecvTimeoutError::Timeout) => bail!("the sessions' threads do not answer"),
+            Err(RecvTimeoutError::Disconnected) => bail!("the sessions' threads have ended"),
+        }
+    }
+
+    fn all_ready(&self) -> anyhow::Result<()> {
+        for _ in 0..self.orders.len() {
+            self.hear(Duration::from_secs(180))?;
+        }
+        Ok(())
+    }
+
+    fn end(self) {
+        drop(self.orders);
+        for thread in self.threads {
+            // What it had to say it has said.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn measure(
+    args: &FanoutArgs,
+    server: Option<u32>,
+    stop: &Stop,
+    line: &Line,
+    figures: &mut FanoutFigures,
+) -> anyhow::Result<()> {
+    let mut writer = Bulk::open(&args.servers, 1, 1_000_000, stop)?;
+    let above = format!("{}{ROOT}", args.servers.chroot());
+    let root = format!("{above}/fanout-{:x}", std::process::id());
+    make(&mut writer, &[above, root.clone()])?;
+    let herds = Herds::gather(args, stop, line)?;
+    let measured = args.kinds.iter().try_for_each(|kind| {
+        figures.kinds.push(one_kind(args, *kind, &root, &herds, &mut writer, server, stop, line)?);
+        Ok(())
+    });
+    herds.end();
+    measured
+}
+
+fn make(writer: &mut Bulk, paths: &[String]) -> anyhow::Result<()> {
+    for path in paths {
+        let encode = |_, xid, out: &mut Vec<u8>| request::create(out, xid, path.as_bytes(), b"", request::PERSISTENT);
+        writer.all(1, encode, |answer| stage::expect_made(answer.error)).with_context(|| format!("making {path}"))?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)]
+fn one_kind(
+    args: &FanoutArgs,
+    kind: WatchKind,
+    root: &str,
+    herds: &Herds,
+    writer: &mut Bulk,
+    server: Option<u32>,
+    stop: &Stop,
+    line: &Line,
+) -> anyhow::Result<KindFigures> {
+    let folder = format!("{root}/{}", kind.name());
+    make(writer, std::slice::from_ref(&folder))?;
+    let paths: Arc<Vec<String>> = Arc::new((0..args.watches).map(|node| format!("{folder}/n{node:08}")).collect());
+    if kind != WatchKind::Exists {
+        let encode = |node: u64, xid, out: &mut Vec<u8>| {
+            request::create(out, xid, paths[node as usize].as_bytes(), b"", request::PERSISTENT);
+        };
+        writer.all(u64::from(args.watches), encode, |answer| stage::expect_made(answer.error))?;
+    }
+    let mut all = Counts::none();
+    let (mut lasts, mut server_cpu, mut own_cpu) = (Vec::new(), Duration::ZERO, Duration::ZERO);
+    for round in 0..args.rounds {
+        stop.check()?;
+        line.count(u64::from(round), args.rounds.into(), &format!("rounds of {} watches", kind.name()));
+        if round == 0 || kind.fires_once() {
+            herds.tell(|| Order::Arm(kind, Arc::clone(&paths)))?;
+        } else {
+            herds.tell(|| Order::Ping)?;
+        }
+        herds.all_ready()?;
+        let server_before = server.and_then(|pid| cpu_time(pid).ok());
+        let own_before = hardware::cpu::process_cpu_time();
+        let shared = Arc::new(Round {
+            origin: Instant::now(),
+            sent_ns: (0..args.watches).map(|_| AtomicU64::new(0)).collect(),
+            over: AtomicBool::new(false),
+        });
+        herds.tell(|| Order::Count(Arc::clone(&shared)))?;
+        change(writer, kind, &paths, round, &shared)?;
+        let counts = await_events(args, herds, &shared, server, stop)?;
+        if let (Some(before), Some(after)) = (server_before, counts.server_cpu) {
+            server_cpu += after.saturating_sub(before);
+        }
+        own_cpu += counts.own_cpu.saturating_sub(own_before);
+        let first_sent = shared.sent_ns.iter().map(|sent| sent.load(Ordering::Relaxed)).min().unwrap_or(0);
+        lasts.push(counts.counts.last_ns.saturating_sub(first_sent));
+        all.add(&counts.counts);
+    }
+    let events = all.latency_ns.len();
+    let per_event = |cpu: Duration| cpu.as_secs_f64() * 1e6 / events.max(1) as f64;
+    let in_rounds = lasts.iter().sum::<u64>() as f64 / 1e9;
+    lasts.sort_unstable();
+    Ok(KindFigures {
+        kind,
+        rounds: args.rounds,
+        events,
+        lost: all.lost,
+        doubled: all.doubled,
+        latency: Latency::of(&all.latency_ns),
+        last_p50_us: lasts[lasts.len() / 2] as f64 / 1e3,
+        last_max_us: lasts[lasts.len() - 1] as f64 / 1e3,
+        events_per_second: events as f64 / in_rounds.max(1e-9),
+        server_cpu_us: server.map(|_| per_event(server_cpu)),
+        generator_cpu_us: per_event(own_cpu),
+    })
+}
+
+/// Changes every node so that each of its watches fires once.
+fn change(writer: &mut Bulk, kind: WatchKind, paths: &[String], round: u32, shared: &Round) -> anyhow::Result<()> {
+    let encode = |node: u64, xid: i32, out: &mut Vec<u8>| {
+        let path = &paths[node as usize];
+        let child = format!("{path}/c");
+        let below = match kind {
+            WatchKind::Data | WatchKind::Persistent => None,
+            WatchKind::Exists => Some(path.as_bytes()),
+            WatchKind::Child | WatchKind::PersistentRecursive => Some(child.as_bytes()),
+        };
+        match below {
+            None => request::set(out, xid, path.as_bytes(), b"changed"),
+            Some(path) if round.is_multiple_of(2) => request::create(out, xid, path, b"", request::PERSISTENT),
+            Some(path) => request::delete(out, xid, path),
+        }
+        shared.sent_ns[node as usize].store(shared.now_ns(), Ordering::Release);
+    };
+    writer.all(paths.len() as u64, encode, |answer| {
+        ensure!(answer.error == 0, "a change failed: {}", crate::wire::reply::error_name(answer.error));
+        Ok(())
+    })
+}
+
+/// A round's events, and the processor time used when they were all there.
+struct Finished {
+    counts: Counts,
+    server_cpu: Option<Duration>,
+    own_cpu: Duration,
+}
+
+fn await_events(
+    args: &FanoutArgs,
+    herds: &Herds,
+    shared: &Round,
+    server: Option<u32>,
+    stop: &Stop,
+) -> anyhow::Result<Finished> {
+    let until = Instant::now() + args.limit.0;
+    let mut here = 0;
+    while here < herds.orders.len() && Instant::now() < until && !stop.is_set() {
+        match herds.words.recv_timeout(Duration::from_millis(100)) {
+            Ok(Word::AllHere) => here += 1,
+            Ok(Word::Failed(error)) => return Err(error),
+            Err(RecvTimeoutError::Disconnected) => bail!("the sessions' threads have ended"),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+    let (server_cpu, own_cpu) = (server.and_then(|pid| cpu_time(pid).ok()), hardware::cpu::process_cpu_time());
+    std::thread::sleep(args.settle.0);
+    shared.over.store(true, Ordering::Relaxed);
+    herds.wakers.iter().for_each(|waker| waker.wake());
+    let (mut counts, mut counted) = (Counts::none(), 0);
+    while counted < herds.orders.len() {
+        if let Word::Counted(of_herd) = herds.hear(Duration::from_secs(10))? {
+            counts.add(&of_herd);
+            counted += 1;
+        }
+    }
+    stop.check()?;
+    Ok(Finished { counts, server_cpu, own_cpu })
+}
+
+fn document(figures: &FanoutFigures, conditions: Conditions) -> anyhow::Result<Document> {
+    let columns = [
+        "watches", "events", "lost", "doubled", "p50", "p99", "max", "last p50", "last max", "events /s", "server CPU/event",
+        "generator CPU/event",
+    ];
+    let mut table = Table::new("From the sending of a change to its events", &columns);
+    let us = |us: f64| format!("{} us", number(us));
+    for kind in &figures.kinds {
+        table.row([
+            kind.kind.name().to_owned(),
+            number(kind.events as f64),
+            number(kind.lost as f64),
+            number(kind.doubled as f64),
+            time(kind.latency.p50_us),
+            time(kind.latency.p99_us),
+            time(kind.latency.max_us),
+            time(kind.last_p50_us),
+            time(kind.last_max_us),
+            number(kind.events_per_second),
+            kind.server_cpu_us.map_or("-".to_owned(), us),
+            us(kind.generator_cpu_us),
+        ]);
+    }
+    let (lost, doubled) =
+        figures.kinds.iter().fold((0, 0), |(lost, doubled), kind| (lost + kind.lost, doubled + kind.doubled));
+    let per_round = u64::from(figures.connections) * u64::from(figures.watches);
+    let worst = figures.kinds.iter().map(|kind| kind.last_max_us).fold(0.0, f64::max);
+    let mut warnings: Vec<String> = figures.ended_early.iter().map(|why| format!("it ended early: {why}")).collect();
+    for kind in &figures.kinds {
+        if kind.server_cpu_us.is_some_and(|server| server < kind.generator_cpu_us) {
+            let name = kind.kind.name();
+            warnings.push(format!("with {name} watches the generator took more CPU per event than the server"));
+        }
+        if kind.lost + kind.doubled > 0 {
+            warnings.push(format!("{} watches: {} events lost, {} doubled", kind.kind.name(), kind.lost, kind.doubled));
+        }
+    }
+    let by_kind = |pick: fn(&KindFigures) -> f64| {
+        (1..).zip(&figures.kinds).map(move |(at, kind)| (f64::from(at), pick(kind) / 1e3)).collect::<Vec<_>>()
+    };
+    let names: Vec<&str> = figures.kinds.iter().map(|kind| kind.kind.name()).collect();
+    let axis = format!("kind: {}", (1..).zip(&names).map(|(at, name)| format!("{at} {name}")).collect::<Vec<_>>().join(", "));
+    Ok(Document {
+        verb: "fanout",
+        title: format!(
+            "Fan-out: {} sessions with {} watches, {} events a round",
+            number(figures.connections.into()),
+            number(figures.watches.into()),
+            number(per_round as f64)
+        ),
+        answer: format!(
+            "The last of {} events was there at most {} after the first change; {} lost, {} doubled.",
+            number(per_round as f64),
+            time(worst),
+            number(lost as f64),
+            number(doubled as f64)
+        ),
+        warnings,
+        tables: vec![table],
+        plots: vec![
+            Plot::new("fanout", "Delivery by kind of watch", (&axis, Scale::Linear), ("time since the change, ms", Scale::Log))
+                .with([
+                    Series::new("p50", by_kind(|kind| kind.latency.p50_us)),
+                    Series::new("p99", by_kind(|kind| kind.latency.p99_us)),
+                    Series::new("last", by_kind(|kind| kind.last_p50_us)),
+                ]),
+        ],
+        conditions,
+        figures: serde_json::json!({ "fanout": serde_json::to_value(figures)? }),
+    })
+}

@@ -1,0 +1,362 @@
+//! `sweep`: the highest rate that holds an objective, and latency against load.
+
+use super::deliver;
+use super::flags::{OutputFlags, ServerFlags, WorkloadFlags};
+use super::progress::Line;
+use crate::driver::{Outcome, Stage, run};
+use crate::report::document::{number, time};
+use crate::report::{Conditions, Document, Plot, RunFigures, Scale, Series, Table};
+use crate::stop::Stop;
+use crate::workload::{Load, Schedule, Workload};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use std::process::ExitCode;
+use std::str::FromStr;
+
+/// Finds the highest rate that holds an objective, with the open loop.
+#[derive(Args, Clone, Debug)]
+pub struct SweepArgs {
+    #[command(flatten)]
+    workload: WorkloadFlags,
+    #[command(flatten)]
+    server: ServerFlags,
+    /// What must hold, as in "p99<=5ms,errors=0"; p50, p90, p99, p99.9, max (times) and errors (a count).
+    #[arg(long, default_value = "p99<=5ms,errors=0")]
+    objective: Objective,
+    /// The first rate; found by a short closed-loop run unless given.
+    #[arg(long, value_name = "RATE")]
+    from: Option<f64>,
+    /// Stop when the answer is known to this share of itself, percent.
+    #[arg(long, default_value_t = 4.0, value_name = "PERCENT")]
+    precision: f64,
+    /// A rate that failed is tried again so many times, and fails if most tries do.
+    #[arg(long, default_value_t = 2)]
+    repeats: u32,
+    #[command(flatten)]
+    output: OutputFlags,
+}
+
+/// What must hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    text: String,
+    bounds: Vec<Bound>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Bound {
+    QuantileUs(f64, f64),
+    MaxUs(f64),
+    Errors(u64),
+}
+
+impl FromStr for Objective {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Objective> {
+        let bound = |part: &str| -> anyhow::Result<Bound> {
+            let form = || format!("{part:?} is not a bound such as p99<=5ms or errors=0");
+            let (figure, limit) = part.split_once("<=").or_else(|| part.split_once('=')).with_context(form)?;
+            let limit = limit.trim();
+            let us = || -> anyhow::Result<f64> {
+                let span: crate::workload::Span = limit.parse().with_context(form)?;
+                ensure!(!span.0.is_zero(), form());
+                Ok(span.0.as_secs_f64() * 1e6)
+            };
+            Ok(match figure.trim() {
+                "p50" => Bound::QuantileUs(0.5, us()?),
+                "p90" => Bound::QuantileUs(0.9, us()?),
+                "p99" => Bound::QuantileUs(0.99, us()?),
+                "p99.9" => Bound::QuantileUs(0.999, us()?),
+                "max" => Bound::MaxUs(us()?),
+                "errors" => Bound::Errors(limit.parse().with_context(form)?),
+                other => bail!("{other:?} is no figure of an objective: p50, p90, p99, p99.9, max or errors"),
+            })
+        };
+        let bounds = text.split(',').map(bound).collect::<anyhow::Result<_>>()?;
+        Ok(Objective { text: text.to_owned(), bounds })
+    }
+}
+
+impl Objective {
+    /// What an outcome misses, if anything.
+    fn missed(&self, outcome: &Outcome) -> Option<String> {
+        if outcome.asked_rate.is_some_and(|asked| outcome.rate < 0.99 * asked) {
+            return Some(format!("only {}/s were answered", number(outcome.rate)));
+        }
+        self.bounds.iter().find_map(|bound| match *bound {
+            Bound::QuantileUs(quantile, limit) if outcome.quantile_us(quantile) > limit => {
+                Some(format!("p{} was {}", quantile * 100.0, time(outcome.quantile_us(quantile))))
+            }
+            Bound::MaxUs(limit) if outcome.max_us() > limit => Some(format!("max was {}", time(outcome.max_us()))),
+            Bound::Errors(limit) if outcome.errors > limit => Some(format!("{} errors", outcome.errors)),
+            _ => None,
+        })
+    }
+}
+
+/// One rate that was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Requests per second.
+    pub asked_rate: f64,
+    /// What the objective missed; absent if it held.
+    pub missed: Option<String>,
+    /// Everything measured.
+    pub run: RunFigures,
+}
+
+/// Which rate to try next: up in steps until one fails, then between the last that held and the first that failed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Search {
+    held: Option<f64>,
+    failed: Option<f64>,
+    next: f64,
+}
+
+impl Search {
+    const GROWTH: f64 = 1.4;
+    const RATE_MIN: f64 = 1.0;
+
+    fn new(first: f64) -> Search {
+        Search { held: None, failed: None, next: first }
+    }
+
+    /// Books what became of `next`; `false` when the answer is known to `precision`, a share of itself.
+    fn book(&mut self, held: bool, precision: f64) -> bool {
+        if held {
+            self.held = Some(self.next);
+        } else {
+            self.failed = Some(self.next);
+        }
+        self.next = match (self.held, self.failed) {
+            (Some(held), None) => held * Search::GROWTH,
+            (None, Some(failed)) => failed / 2.0,
+            (Some(held), Some(failed)) => f64::midpoint(held, failed),
+            (None, None) => self.next,
+        };
+        match (self.held, self.failed) {
+            (Some(held), Some(failed)) => failed - held > precision * held,
+            _ => self.next >= Search::RATE_MIN,
+        }
+    }
+}
+
+/// Carries it out.
+///
+/// # Errors
+/// Nothing could be measured, or the report cannot be written.
+pub fn main(args: &SweepArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let workload = args.workload.workload()?;
+    if args.workload.rate.is_some() || matches!(workload.load, Load::Open { .. }) {
+        bail!("a sweep chooses its rates itself: --from gives the first; rate and schedule are for `run`");
+    }
+    ensure!((0.1..=50.0).contains(&args.precision), "--precision is {} %, not between 0.1 and 50", args.precision);
+    let server = args.server.process(&workload.servers)?;
+    let conditions = Conditions::gather(&workload.servers, workload.seed);
+    let line = Line::new("sweep");
+    line.say("making keys");
+    let stage = Stage::prepare(&workload, stop)?;
+    let steps = search(args, &workload, &stage, server, stop, &line);
+    line.say("cleaning up");
+    let cleaned = stage.clean();
+    drop(line);
+    let steps = steps?;
+    let code = deliver(&document(args, &workload, &steps, conditions)?, &args.output, stop)?;
+    cleaned?;
+    Ok(code)
+}
+
+fn search(
+    args: &SweepArgs,
+    workload: &Workload,
+    stage: &Stage,
+    server: Option<u32>,
+    stop: &Stop,
+    line: &Line,
+) -> anyhow::Result<Vec<Step>> {
+    let first = match args.from {
+        Some(rate) => rate,
+        None => {
+            line.say("a closed loop, to know where to begin");
+            let measure = crate::workload::Span(workload.measure.0.min(std::time::Duration::from_secs(3)));
+            let closed = Workload { measure, outstanding: 4, load: Load::Closed, ..workload.clone() };
+            run(stage, &closed, server, stop, &mut |progress| line.run(progress))?.rate / 8.0
+        }
+    };
+    let mut search = Search::new(first.max(Search::RATE_MIN));
+    let mut steps: Vec<Step> = Vec::new();
+    loop {
+        if stop.is_set() && !steps.is_empty() {
+            return Ok(steps);
+        }
+        let rate = search.next;
+        let open = Load::Open { schedule: Schedule::fixed(rate)?, poisson: args.workload.poisson };
+        // A closed loop's number of unanswered requests would hold an open loop back.
+        let outstanding = args.workload.outstanding.map_or(1000, std::num::NonZeroU32::get);
+        let at_rate = Workload { load: open, outstanding, ..workload.clone() };
+        let (mut tries, mut failures) = (0, 0);
+        let held = loop {
+            let outcome = match run(stage, &at_rate, server, stop, &mut |progress| line.run(progress)) {
+                Err(_) if stop.is_set() && !steps.is_empty() => return Ok(steps),
+                outcome => outcome?,
+            };
+            let missed = args.objective.missed(&outcome);
+            let (failed, ended) = (missed.is_some(), outcome.ended_early.is_some());
+            steps.push(Step { asked_rate: rate, missed, run: RunFigures::of(&outcome, &at_rate) });
+            if ended {
+                return Ok(steps);
+            }
+            tries += 1;
+            failures += u32::from(failed);
+            let most = args.repeats / 2 + 1;
+            match () {
+                () if failures >= most => break false,
+                () if tries - failures >= most || failures == 0 => break true,
+                () if tries > args.repeats => break false,
+                () => {}
+            }
+        };
+        if !search.book(held, args.precision / 100.0) {
+            return Ok(steps);
+        }
+    }
+}
+
+/// The highest rate all of whose lower neighbours held as well.
+fn knee(steps: &[Step]) -> Option<f64> {
+    let held = steps.iter().filter(|step| step.missed.is_none()).map(|step| step.asked_rate);
+    held.max_by(f64::total_cmp)
+}
+
+fn document(args: &SweepArgs, workload: &Workload, steps: &[Step], conditions: Conditions) -> anyhow::Result<Document> {
+    let objective = &args.objective.text;
+    let knee = knee(steps);
+    let at_knee = steps.iter().rfind(|step| Some(step.asked_rate) == knee && step.missed.is_none());
+    let above = steps.iter().filter(|step| step.missed.is_some()).min_by(|a, b| a.asked_rate.total_cmp(&b.asked_rate));
+    let mut answer = match (knee, at_knee) {
+        (Some(rate), Some(step)) => format!(
+            "The server holds {objective} up to {} requests per second (there: p50 {}, p99 {}).",
+            number(rate),
+            time(step.run.latency.p50_us),
+            time(step.run.latency.p99_us)
+        ),
+        _ => format!("No rate that was tried held {objective}."),
+    };
+    if let Some(above) = above
+        && let Some(missed) = &above.missed
+    {
+        answer += &format!(" At {}/s it does not: {missed}.", number(above.asked_rate));
+    }
+    let mut warnings = Vec::new();
+    if steps.iter().any(|step| step.run.generator_saturated) {
+        warnings.push("at some rates the generator was saturated before the server; use more --threads".to_owned());
+    }
+    if let Some(why) = steps.iter().find_map(|step| step.run.ended_early.as_ref()) {
+        warnings.push(format!("the sweep ended early: {why}"));
+    }
+    Ok(Document {
+        verb: "sweep",
+        title: format!("Sweep for {objective}: {}; {} connections", workload.mix, workload.connections),
+        answer,
+        warnings,
+        tables: vec![table(steps)],
+        plots: plots(args, steps),
+        conditions,
+        figures: serde_json::json!({
+            "workload": serde_json::to_value(workload)?,
+            "sweep": { "objective": objective, "knee_rate": knee, "steps": serde_json::to_value(steps)? },
+        }),
+    })
+}
+
+fn in_order(steps: &[Step]) -> Vec<&Step> {
+    let mut steps: Vec<&Step> = steps.iter().collect();
+    steps.sort_by(|a, b| a.asked_rate.total_cmp(&b.asked_rate));
+    steps
+}
+
+fn table(steps: &[Step]) -> Table {
+    let columns = ["asked /s", "answered /s", "p50", "p99", "p99.9", "max", "errors", "server CPU/op", "generator CPU/op", "objective"];
+    let mut table = Table::new("Load and latency", &columns);
+    for step in in_order(steps) {
+        let cpu = |us: Option<f64>| us.map_or("-".to_owned(), |us| format!("{} us", number(us)));
+        table.row([
+            number(step.asked_rate),
+            number(step.run.rate),
+            time(step.run.latency.p50_us),
+            time(step.run.latency.p99_us),
+            time(step.run.latency.p999_us),
+            time(step.run.latency.max_us),
+            number(step.run.errors as f64),
+            cpu(step.run.server.as_ref().map(|server| server.cpu_us_per_op)),
+            cpu(Some(step.run.generator.cpu_us_per_op)),
+            step.missed.clone().unwrap_or_else(|| "held".to_owned()),
+        ]);
+    }
+    table
+}
+
+fn plots(args: &SweepArgs, steps: &[Step]) -> Vec<Plot> {
+    let steps = in_order(steps);
+    let line = |name: &str, pick: fn(&RunFigures) -> f64| {
+        Series::new(name, steps.iter().map(|step| (step.asked_rate, pick(&step.run) / 1e3)))
+    };
+    let ends = || [steps.first(), steps.last()].into_iter().flatten().map(|step| step.asked_rate);
+    let goals = args.objective.bounds.iter().filter_map(|bound| match bound {
+        Bound::QuantileUs(_, us) | Bound::MaxUs(us) => {
+            Some(Series::new("objective", ends().map(|rate| (rate, us / 1e3)).collect::<Vec<_>>()).dashed())
+        }
+        Bound::Errors(_) => None,
+    });
+    let load = ("offered load, requests per second", Scale::Linear);
+    let server = steps.iter().filter_map(|step| Some((step.asked_rate, step.run.server.as_ref()?.processors)));
+    let generator = steps.iter().map(|step| (step.asked_rate, step.run.generator.processors));
+    vec![
+        Plot::new("latency-load", "Latency against offered load", load, ("latency, ms", Scale::Log)).with(
+            [
+                line("p50", |run| run.latency.p50_us),
+                line("p99", |run| run.latency.p99_us),
+                line("p99.9", |run| run.latency.p999_us),
+            ]
+            .into_iter()
+            .chain(goals),
+        ),
+        Plot::new("processors-load", "Processors in use against offered load", load, ("processors", Scale::Linear))
+            .with([Series::new("server", server), Series::new("generator", generator)]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn objectives_are_read() {
+        let objective: Objective = "p99<=5ms, errors=0,max<=1s".parse().unwrap();
+        assert_eq!(objective.bounds, [Bound::QuantileUs(0.99, 5000.0), Bound::Errors(0), Bound::MaxUs(1e6)]);
+        for text in ["", "p99", "p98<=1ms", "p99<=fast", "errors=few", "p99<=0"] {
+            assert!(text.parse::<Objective>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_search_comes_close_to_any_knee_in_few_steps() {
+        for knee in [3.0, 950.0, 1_000.0, 1_001.0, 40_000.0] {
+            let (mut search, mut steps) = (Search::new(1_000.0), 1);
+            while search.book(search.next <= knee, 0.04) {
+                steps += 1;
+                assert!(steps < 40, "{search:?}");
+            }
+            let held = search.held.unwrap();
+            assert!(held <= knee && held > knee * 0.95, "{held} of {knee}");
+        }
+        let (mut nothing, mut steps) = (Search::new(1_000.0), 0);
+        while nothing.book(false, 0.04) {
+            steps += 1;
+        }
+        assert!(nothing.held.is_none() && steps < 12);
+    }
+}

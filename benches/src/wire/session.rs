@@ -1,0 +1,214 @@
+//! Opening sessions with plain blocking calls, many at a time, and asking servers what they are.
+
+use super::request;
+use crate::workload::{Servers, Target};
+use anyhow::{Context, bail, ensure};
+use socket2::{Domain, Socket, Type};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long a server may take to accept a connection, and to grant a session.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const GRANT_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may take to answer a four-letter word.
+const WORD_LIMIT: Duration = Duration::from_secs(5);
+/// Sessions asked for before the first of them is waited for: within the usual backlog of a listener.
+const BATCH: usize = 100;
+
+/// A session and the connection that holds it.
+#[derive(Debug)]
+pub struct Session {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Its number.
+    pub id: i64,
+    /// What it takes to attach to it again.
+    pub password: [u8; 16],
+    /// What the server granted, milliseconds.
+    pub timeout_ms: i32,
+}
+
+/// Whom to ask for a session, and for which.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The server.
+    pub server: SocketAddr,
+    /// The address to ask from, if not the system's choice.
+    pub source: Option<IpAddr>,
+    /// The timeout to ask for.
+    pub timeout: Duration,
+    /// Number and password of a session to attach to again.
+    pub again: Option<(i64, [u8; 16])>,
+}
+
+impl Ask {
+    /// A new session on this server.
+    pub fn new(server: SocketAddr, timeout: Duration) -> Ask {
+        Ask { server, source: None, timeout, again: None }
+    }
+}
+
+/// Connections from one loopback address to one port, at most: the system's range of ports is a little larger.
+const PER_SOURCE: u32 = 20_000;
+/// Descriptors that are needed besides those of connections.
+const OTHER_FILES: u64 = 128;
+
+/// So many new sessions on the servers in turn. To a server on a loopback address they come from several loopback
+/// addresses, `per_source` from each (20,000 unless given), as one has not ports enough for very many.
+///
+/// # Errors
+/// The limit on open files does not allow so many.
+pub fn asks(servers: &Servers, count: u32, timeout: Duration, per_source: Option<u32>) -> anyhow::Result<Vec<Ask>> {
+    if let Some(limit) = hardware::limits::open_files().soft {
+        ensure!(
+            u64::from(count) + OTHER_FILES <= limit,
+            "{count} sessions need as many open files, and the limit is {limit}: raise it (ulimit -n, LimitNOFILE)"
+        );
+    }
+    let (addresses, per_source) = (servers.addresses(), per_source.unwrap_or(PER_SOURCE).max(1));
+    let ask = |number: u32| {
+        let server = addresses[number as usize % addresses.len()];
+        let source = match server.ip() {
+            IpAddr::V4(ip) if ip.is_loopback() => {
+                let [_, _, third, fourth] = (1 + number / per_source).to_be_bytes();
+                Some(IpAddr::from([127, 0, third, fourth]))
+            }
+            _ => None,
+        };
+        Ask { source, ..Ask::new(server, timeout) }
+    };
+    Ok((0..count).map(ask).collect())
+}
+
+/// Opens one session.
+///
+/// # Errors
+/// The server cannot be reached, or refuses.
+pub fn open_session(ask: &Ask) -> anyhow::Result<Session> {
+    granted(ask, begin(ask)?)
+}
+
+/// Opens sessions, in the order of `asks`, so that servers can grant many with one flush of their disk. `progress` hears of
+/// every batch and may end it.
+///
+/// # Errors
+/// One of them cannot be had; or `progress` says so.
+pub fn open_many(asks: &[Ask], mut progress: impl FnMut(usize) -> anyhow::Result<()>) -> anyhow::Result<Vec<Session>> {
+    let mut sessions = Vec::with_capacity(asks.len());
+    for batch in asks.chunks(BATCH) {
+        let streams = batch.iter().map(begin).collect::<anyhow::Result<Vec<_>>>();
+        let streams = streams.with_context(|| format!("after {} sessions", sessions.len()))?;
+        for (ask, stream) in batch.iter().zip(streams) {
+            let session = granted(ask, stream).with_context(|| format!("after {} sessions", sessions.len()))?;
+            sessions.push(session);
+        }
+        progress(sessions.len())?;
+    }
+    Ok(sessions)
+}
+
+/// Connects, with a limit and a message that says what to do.
+///
+/// # Errors
+/// The server cannot be reached.
+pub fn connect(server: SocketAddr, source: Option<IpAddr>) -> anyhow::Result<TcpStream> {
+    let attempt = || -> std::io::Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+        if let Some(source) = source {
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
+        }
+        socket.connect_timeout(&server.into(), CONNECT_LIMIT)?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(socket.into())
+    };
+    attempt().with_context(|| {
+        format!("no connection to {server}; is a server running there? --servers host:port names another")
+    })
+}
+
+fn begin(ask: &Ask) -> anyhow::Result<TcpStream> {
+    let mut stream = connect(ask.server, ask.source)?;
+    let (session, password) = ask.again.unwrap_or((0, [0; 16]));
+    let mut out = Vec::with_capacity(64);
+    request::connect(&mut out, i32::try_from(ask.timeout.as_millis()).unwrap_or(i32::MAX), session, &password);
+    stream.write_all(&out).with_context(|| format!("{} took no request for a session", ask.server))?;
+    Ok(stream)
+}
+
+fn granted(ask: &Ask, mut stream: TcpStream) -> anyhow::Result<Session> {
+    let server = ask.server;
+    let mut answer = || -> std::io::Result<Vec<u8>> {
+        stream.set_read_timeout(Some(GRANT_LIMIT))?;
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let mut body = vec![0; (u32::from_be_bytes(length) as usize).min(1024)];
+        stream.read_exact(&mut body)?;
+        stream.set_read_timeout(None)?;
+        Ok(body)
+    };
+    let body = answer().with_context(|| {
+        format!("{server} granted no session; does it speak ZooKeeper's protocol, and allow this many clients (maxClientCnxns)?")
+    })?;
+    ensure!(body.len() >= 36, "{server} answered the request for a session with {} bytes", body.len());
+    let mut timeout = [0; 4];
+    timeout.copy_from_slice(&body[4..8]);
+    let mut id = [0; 8];
+    id.copy_from_slice(&body[8..16]);
+    let mut password = [0; 16];
+    password.copy_from_slice(&body[20..36]);
+    let timeout_ms = i32::from_be_bytes(timeout);
+    if timeout_ms <= 0 {
+        match ask.again {
+            Some((id, _)) => bail!("{server} says that session {id:#x} has expired"),
+            None => bail!("{server} refused a session"),
+        }
+    }
+    Ok(Session { stream, id: i64::from_be_bytes(id), password, timeout_ms })
+}
+
+/// The answer to a four-letter word.
+///
+/// # Errors
+/// The server cannot be reached or does not answer.
+pub fn four_letter(server: SocketAddr, word: &str) -> anyhow::Result<String> {
+    let mut stream = connect(server, None)?;
+    stream.set_read_timeout(Some(WORD_LIMIT))?;
+    stream.write_all(word.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(1 << 20).read_to_end(&mut answer).with_context(|| format!("{server} does not answer {word}"))?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// What a server says that it is: `leader`, `follower`, `observer`, `standalone`.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn role(server: SocketAddr) -> anyhow::Result<String> {
+    let answer = four_letter(server, "srvr")?;
+    let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "));
+    let mode = mode.with_context(|| {
+        format!("{server} does not tell its role (allow the word: 4lw.commands.whitelist=srvr): {:?}", answer.trim())
+    })?;
+    Ok(mode.trim().to_owned())
+}
+
+/// The servers that a target means.
+///
+/// # Errors
+/// Roles cannot be asked for, or no server has the wanted one.
+pub fn choose(servers: &Servers, target: Target) -> anyhow::Result<Servers> {
+    let wanted: &[&str] = match target {
+        Target::All => return Ok(servers.clone()),
+        Target::Leader => &["leader", "standalone"],
+        Target::Followers => &["follower", "observer"],
+    };
+    let mut chosen = Vec::new();
+    for server in servers.addresses() {
+        if wanted.contains(&role(*server)?.as_str()) {
+            chosen.push(*server);
+        }
+    }
+    ensure!(!chosen.is_empty(), "none of {servers} is a {}", wanted.join(" or "));
+    Ok(servers.with_addresses(chosen))
+}
