@@ -7,3 +7,6 @@ pub mod learner;
 mod mistake;
 pub mod quorum_set;
 pub mod wire;
+
+#[cfg(test)]
+mod zab_simulation;

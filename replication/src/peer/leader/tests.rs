@@ -458,6 +458,24 @@ fn a_quorum_commits_and_a_minority_does_not() {
     assert_eq!(done.to(9), [(Commit, zxid(1, 1)), (Commit, zxid(1, 2))], "non-voting followers hear of it");
 }
 
+/// A follower that comes back is cut back to what is committed; between that and its next ACK its disk has less than it
+/// once acknowledged.
+#[test]
+fn the_acks_of_a_former_connection_are_void() {
+    let mut bench = Setup::of(&[1, 2, 3]).established();
+    let (one, two) = (zxid(1, 1), zxid(1, 2));
+    bench.propose(one);
+    bench.durable(one);
+    bench.ack(2, one);
+    bench.propose(two);
+    assert_eq!(bench.ack(2, two).committed(), None);
+    let done = bench.join(7, 2, FollowerInfo, two);
+    assert_eq!(done.to(7), [(Trunc, one), (Proposal, two), (NewLeader, zxid(1, 0))]);
+    assert_eq!(bench.durable(two).committed(), None);
+    bench.ack(7, zxid(1, 0));
+    assert_eq!(bench.ack(7, two).committed(), Some(two));
+}
+
 /// 3.6: the quorum may be formed without the leader's own disk. And odd ACKs do nothing.
 #[test]
 fn followers_alone_can_be_the_quorum() {
