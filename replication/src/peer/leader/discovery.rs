@@ -146,7 +146,11 @@ impl Leader {
         // It may be about to be cut back, and is sent all that is outstanding again: until it has that on disk once more
         // its former ACKs prove nothing.
         let sid = link.sid;
-        for proposal in &mut self.outstanding {
+        #[cfg(test)]
+        let keep = self.config.mistake == Some(crate::peer::mistake::Mistake::KeepFormerAcks);
+        #[cfg(not(test))]
+        let keep = false;
+        for proposal in self.outstanding.iter_mut().filter(|_| !keep) {
             proposal.acks.remove(&sid);
         }
         if self.phase == Phase::Gathering {

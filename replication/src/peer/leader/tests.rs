@@ -534,7 +534,7 @@ fn a_learner_far_behind_is_served_from_the_log() {
     let mut bench = long_log();
     let done = bench.join(3, 3, FollowerInfo, zxid(1, 5));
     let learner = LearnerId(3);
-    let read = "ReadLog { learner: LearnerId(3), after: 0x100000004, upto: 0x10000000c, bytes_max: 500 }";
+    let read = "ReadLog { learner: LearnerId(3), after: 0x100000004, upto: 0x10000000a, bytes_max: 500 }";
     assert!(done.has(read) && done.sent.is_empty(), "{:?}", done.rest);
     assert!(bench.tick_at(TICK_MS).to(3).is_empty(), "no PING before the sync operation");
     let done = bench.step(Input::LogRead { learner, entries: entries(5..=8), done: false });

@@ -195,6 +195,40 @@ fn a_tail_that_nobody_has_is_cut() {
     assert_eq!(bench.feed(&[proposal(zxid(2, 1))]), [log(zxid(2, 1))]);
 }
 
+/// What was acknowledged to the leader of this very epoch stays on disk when that leader has it cut off and sends it
+/// again; and goes when it does not.
+#[test]
+fn what_was_acknowledged_in_this_epoch_is_kept() {
+    let deciding = || {
+        let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, zxid(1, 3));
+        bench.learner.history = History::new(zxid(1, 1), 1 << 20);
+        for kept in [zxid(1, 2), zxid(1, 3)] {
+            bench.learner.history.append(kept, ProposalFrame::new(kept, &error_txn(kept)));
+        }
+        bench.feed(&[hex(LEADERINFO_1)]);
+        bench
+    };
+    let cut = || packet(PacketKind::Trunc, zxid(1, 1));
+    let again = [cut(), proposal(zxid(1, 2)), commit(zxid(1, 2)), proposal(zxid(1, 3)), proposal(zxid(1, 4))];
+    let mut bench = deciding();
+    assert_eq!(bench.feed(&again), [log(zxid(1, 4))]);
+    assert_eq!(bench.feed(&[new_leader(1)]), [last_seen()]);
+    assert_eq!(bench.durable(zxid(1, 4)), [ack(zxid(1, 0))]);
+    let acks = Bytes::from([packet(PacketKind::Ack, zxid(1, 3)), packet(PacketKind::Ack, zxid(1, 4))].concat());
+    assert_eq!(bench.feed(&[hex(UPTODATE)])[3], Action::Send(acks));
+
+    let mut bench = deciding();
+    let out = bench.feed(&[cut(), proposal(zxid(1, 2)), new_leader(1)]);
+    assert_eq!(out, [last_seen(), Action::Truncate { to: zxid(1, 2) }]);
+    assert_eq!(bench.step(Input::Truncated { last: zxid(1, 2) }), [ack(zxid(1, 0))]);
+    bench.feed(&[hex(UPTODATE)]);
+    assert_eq!(bench.feed(&[proposal(zxid(1, 3))]), [log(zxid(1, 3))]);
+
+    let other = txn_bytes(zxid(1, 2), &Txn::Error { code: -5 });
+    let other = QuorumPacket::with_data(PacketKind::Proposal, zxid(1, 2), other).encode();
+    assert!(matches!(left(&deciding().feed(&[cut(), other])), LeaveReason::Protocol(_)));
+}
+
 #[test]
 fn a_cut_that_cannot_be_made_is_refused() {
     let deciding = || {

@@ -34,7 +34,7 @@ pub(super) struct Totals {
     pub commits: u64,
     pub reigns: u64,
     pub crashes: u64,
-    pub diffs: u64,
+    pub follows: u64,
     pub cuts: u64,
     pub snapshots: u64,
     pub log_reads: u64,
@@ -45,7 +45,7 @@ impl Totals {
         self.commits += other.commits;
         self.reigns += other.reigns;
         self.crashes += other.crashes;
-        self.diffs += other.diffs;
+        self.follows += other.follows;
         self.cuts += other.cuts;
         self.snapshots += other.snapshots;
         self.log_reads += other.log_reads;
@@ -344,7 +344,7 @@ impl World {
                 }
                 learner::Action::Commit { upto } => self.committed(sid, upto)?,
                 learner::Action::Leave(reason) => {
-                    let honest = self.config.mistake.is_none();
+                    let honest = matches!(self.config.mistake, None | Some(Mistake::KeepFormerAcks));
                     if honest && matches!(reason, LeaveReason::CannotTruncate { .. } | LeaveReason::WrongCommit { .. })
                     {
                         return Err(format!("server {sid}: {reason}"));
@@ -675,7 +675,7 @@ impl World {
         let learner = Learner::new(now, config, start, &mut out);
         node.begin(Role::Learning(Box::new(learner)));
         (node.leader, node.conn) = (leader, None);
-        self.totals.diffs += 1;
+        self.totals.follows += 1;
         self.learner_acts(sid, out)
     }
 
