@@ -45,7 +45,7 @@ impl Done {
         let mut decoder = PacketDecoder::new(1 << 20);
         decoder.push(self.sent.get(&LearnerId(learner)).map_or(&[][..], |bytes| bytes));
         let mut packets = Vec::new();
-        while let Some(packet) = decoder.next().unwrap() {
+        while let Some(packet) = decoder.next().expect("a packet") {
             packets.push(packet);
         }
         packets
@@ -189,7 +189,7 @@ impl Bench {
 
     /// A learner that comes late, up to its sync operation.
     fn join(&mut self, learner: u64, sid: u64, kind: PacketKind, last: Zxid) -> Done {
-        let epoch = self.leader.epoch().unwrap();
+        let epoch = self.leader.epoch().expect("a decided epoch");
         let done = self.present_as(learner, sid, epoch, kind);
         assert_eq!(done.to(learner), [(PacketKind::LeaderInfo, zxid(epoch, 0))]);
         self.send(learner, &bodies::ack_epoch(last, None))
@@ -226,7 +226,7 @@ fn a_new_ensemble() {
     let done = bench.send(2, &bodies::ack_epoch(Zxid::ZERO, Some(0)));
     assert!(done.has("PersistCurrentEpoch(1)"));
     assert_eq!(done.to(2), [(Diff, Zxid::ZERO), (NewLeader, zxid(1, 0))]);
-    assert_eq!(done.packets(2)[1].data.as_deref().unwrap(), b"voters=[1, 2, 3]\nversion=0");
+    assert_eq!(done.packets(2)[1].data.as_deref(), Some(&b"voters=[1, 2, 3]\nversion=0"[..]));
     let done = bench.ack(2, zxid(1, 0));
     assert!(!bench.leader.is_established() && done.sent.is_empty(), "its own current epoch is not on disk");
     let done = bench.step(Input::EpochPersisted(1));
@@ -692,7 +692,7 @@ fn a_leader_without_its_quorum_resigns_in_time() {
     }
     let heard = now;
     let resigned = loop {
-        now = bench.leader.next_deadline().unwrap();
+        now = bench.leader.next_deadline().expect("a deadline");
         if let Some(reason) = bench.tick_at(now).resigned() {
             break reason.clone();
         }
@@ -789,7 +789,7 @@ fn a_configuration_that_was_never_established_gets_a_version() {
     bench.present(2, 2, 1);
     bench.step(Input::EpochPersisted(2));
     let done = bench.send(2, &bodies::ack_epoch(Zxid::ZERO, Some(1)));
-    assert_eq!(done.packets(2)[1].data.as_deref().unwrap(), b"voters=[1, 2, 3]\nversion=200000000");
+    assert_eq!(done.packets(2)[1].data.as_deref(), Some(&b"voters=[1, 2, 3]\nversion=200000000"[..]));
     bench.step(Input::EpochPersisted(2));
     let done = bench.ack(2, zxid(2, 0));
     assert!(done.has("Activate { zxid: 0x200000000, designated: 1"));
@@ -864,7 +864,7 @@ fn a_new_leader_completes_what_the_last_one_left() {
     bench.present(4, 4, 1);
     bench.step(Input::EpochPersisted(2));
     let done = bench.send(2, &bodies::ack_epoch(Zxid::ZERO, Some(1)));
-    assert_eq!(done.packets(2)[1].data.as_deref().unwrap(), b"voters=[1, 4, 5]\nversion=100000001", "the last seen");
+    assert_eq!(done.packets(2)[1].data.as_deref(), Some(&b"voters=[1, 4, 5]\nversion=100000001"[..]), "the last seen");
     bench.send(4, &bodies::ack_epoch(Zxid::ZERO, Some(1)));
     bench.step(Input::EpochPersisted(2));
     bench.ack(2, zxid(2, 0));

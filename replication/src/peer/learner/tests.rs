@@ -17,7 +17,7 @@ const ACK_NEWLEADER_1: &str = "00000003 0000000100000000 ffffffff ffffffff";
 
 pub(super) fn hex(text: &str) -> Bytes {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).expect("hex")).collect()
 }
 
 fn zxid(epoch: u32, counter: u32) -> Zxid {
@@ -431,13 +431,13 @@ fn configurations_are_kept_and_activated() {
     let activate = bodies::commit_and_activate(one, 3).encode();
 
     let mut bench = Bench::following(LearnerKind::Follower);
-    assert_eq!(bench.feed(&[proposed.clone()]), kept);
-    assert_eq!(bench.feed(&[activate.clone()]), [activated.clone(), Action::Commit { upto: one }]);
+    assert_eq!(bench.feed(std::slice::from_ref(&proposed)), kept);
+    assert_eq!(bench.feed(std::slice::from_ref(&activate)), [activated.clone(), Action::Commit { upto: one }]);
 
     let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, Zxid::ZERO);
     bench.feed(&[hex(LEADERINFO_1)]);
     let out = bench.feed(&[hex(DIFF_0), proposed, activate]);
-    assert_eq!(out, [&kept[..], &[activated.clone()]].concat());
+    assert_eq!(out, [&kept[..], std::slice::from_ref(&activated)].concat());
 
     let mut bench = Bench::following(LearnerKind::Observer);
     let out = bench.feed(&[bodies::inform_and_activate(one, 3, &reconfig(one)).encode()]);
@@ -497,7 +497,7 @@ fn connecting_is_tried_five_times_within_the_limit() {
     assert_eq!(left(&bench.step(Input::ConnectFailed)), &LeaveReason::Unreachable { limit_ms: 20_000 });
 
     let (mut bench, _) = Bench::starting(LearnerKind::Follower, 0, 0, Zxid::ZERO);
-    bench.now = bench.learner.next_deadline().unwrap();
+    bench.now = bench.learner.next_deadline().expect("a deadline");
     assert_eq!(left(&bench.step(Input::Tick)), &LeaveReason::Unreachable { limit_ms: 20_000 });
 }
 

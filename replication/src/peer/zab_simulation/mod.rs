@@ -48,7 +48,7 @@ fn five_servers_agree_whatever_breaks() {
 /// A Java leader trusts ACKs of a connection that is gone, and has the learner cut off what it acknowledged there.
 #[test]
 fn learners_hold_on_to_what_they_acknowledged() {
-    holds(3000..3015, 5, 0, Some(Mistake::KeepFormerAcks));
+    holds(3010..3022, 5, 0, Some(Mistake::KeepFormerAcks));
 }
 
 /// The same for as many seeds as `ZAB_SEEDS` says.

@@ -202,7 +202,8 @@ impl World {
             Event::Deliver { conn, up, bytes } => self.deliver(conn, up, bytes),
             Event::Closed { conn, up } => self.close_end(conn, up),
             Event::Propose => {
-                let delay = 1 + self.below(30);
+                let pause = if self.chance.percent(70) { 5 } else { 40 };
+                let delay = 1 + self.below(pause);
                 self.after(delay, Event::Propose);
                 self.propose()?;
             }
@@ -514,8 +515,14 @@ impl World {
     fn deliver(&mut self, conn: u64, up: bool, bytes: Bytes) {
         let Some(link) = self.conns.get(&conn) else { return };
         let (learner, leader, open) = (link.learner, link.leader, link.open);
+        let lost = !self.reaches(learner, leader) || !open[usize::from(!up)];
+        let Some(link) = self.conns.get_mut(&conn) else { return };
         // TCP delivers all or, once a piece is lost, nothing more.
-        if !self.reaches(learner, leader) || !open[usize::from(!up)] {
+        if link.lost[usize::from(up)] {
+            return;
+        }
+        link.lost[usize::from(up)] = lost;
+        if lost {
             return self.hang_up(conn, up);
         }
         let written = bytes.len();
