@@ -13,4 +13,7 @@ pub enum Mistake {
     SkipTrunc,
     /// The leader gives a zxid out twice.
     ReuseZxid,
+    /// The leader goes on counting what a learner acknowledged on a former connection, as Java's does. Our learners
+    /// guard themselves against it.
+    KeepFormerAcks,
 }

@@ -22,3 +22,6 @@ pub mod links;
 mod mistake;
 pub mod quorum_set;
 pub mod wire;
+
+#[cfg(test)]
+mod zab_simulation;

@@ -58,6 +58,8 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use disk::Chance;
 pub use durable::Durable;
 pub use error::{AppendError, PrepareError, TruncateError, WalFailure, WriteFault};
 pub use format::{BLOCK_BYTES, DirectoryId, LogEnd, SegmentHeader, SegmentIdentity, SegmentSeq};

@@ -152,7 +152,7 @@ mod tests {
     fn filled(count: u32, bytes_max: usize) -> History {
         let mut history = History::new(Zxid::ZERO, bytes_max);
         for counter in 1..=count {
-            history.push(Zxid::new(1, counter), frame(Zxid::new(1, counter))).unwrap();
+            history.push(Zxid::new(1, counter), frame(Zxid::new(1, counter))).expect("in order");
         }
         history
     }
@@ -164,7 +164,7 @@ mod tests {
             let refused = history.push(wrong, frame(wrong));
             assert_eq!(refused, Err(Gap { zxid: wrong, last: Zxid::new(1, 3) }));
         }
-        history.push(Zxid::new(4, 1), frame(Zxid::new(4, 1))).unwrap();
+        history.push(Zxid::new(4, 1), frame(Zxid::new(4, 1))).expect("the first of an epoch");
         assert_eq!(history.last(), Zxid::new(4, 1));
         assert!(!follows(Zxid::new(1, Zxid::LAST_COUNTER), Zxid::new(1, u32::MAX)));
     }

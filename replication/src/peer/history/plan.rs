@@ -169,7 +169,7 @@ mod tests {
             SyncPlan::Log { after } => {
                 let on_disk: Vec<Zxid> =
                     leader.iter().copied().filter(|zxid| *zxid > after && *zxid <= facts.served).collect();
-                assert!(facts.log_base.unwrap() <= after);
+                assert!(facts.log_base.is_some_and(|base| base <= after));
                 let first = *on_disk.first()?;
                 if !log_continues(facts.learner_last, after, first) {
                     return None;

@@ -59,6 +59,12 @@ impl Leader {
         }
         self.durable = self.durable.max(durable.min(self.proposed));
         self.commit_ready(out);
+        self.settle();
+    }
+
+    /// What leaves the list has to be in the log on disk, from where learners get it then.
+    fn settle(&mut self) {
+        self.history.settle(self.served.min(self.durable));
     }
 
     pub(super) fn live_packet(
@@ -127,7 +133,7 @@ impl Leader {
         }
         if self.served > before {
             out.push(Action::Commit { upto: self.served });
-            self.history.settle(self.served);
+            self.settle();
         }
         if self.served.epoch() == self.epoch && self.served.counter() == Zxid::LAST_COUNTER {
             self.resign(ResignReason::ZxidRollover, out);

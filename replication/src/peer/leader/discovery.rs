@@ -143,9 +143,19 @@ impl Leader {
         let alive_until = now_ms + self.init_limit_ms() + self.sync_limit_ms();
         let Some(link) = self.links.get_mut(&learner) else { return Ok(()) };
         (link.last, link.phase, link.alive_until) = (last, LinkPhase::Promised, alive_until);
+        // It may be about to be cut back, and is sent all that is outstanding again: until it has that on disk once more
+        // its former ACKs prove nothing.
+        let sid = link.sid;
+        #[cfg(test)]
+        let keep = self.config.mistake == Some(crate::peer::mistake::Mistake::KeepFormerAcks);
+        #[cfg(not(test))]
+        let keep = false;
+        for proposal in self.outstanding.iter_mut().filter(|_| !keep) {
+            proposal.acks.remove(&sid);
+        }
         if self.phase == Phase::Gathering {
-            if current.is_some() && !no_data && !link.observer {
-                self.promised.insert(link.sid);
+            if current.is_some() && !no_data && self.links.get(&learner).is_some_and(|link| !link.observer) {
+                self.promised.insert(sid);
             }
             self.decide_history(now_ms, out);
         } else {

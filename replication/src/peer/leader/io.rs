@@ -81,7 +81,8 @@ pub struct LeaderStart {
     pub current_epoch: u32,
     /// The end of the log: all of it becomes the ensemble's history. Nothing may be on its way to it.
     pub last: Durable<Zxid>,
-    /// The recent end of the log, up to `last`.
+    /// The recent end of the log. If it does not end with `last` it is dropped, and learners get what they lack from
+    /// the log.
     pub history: History,
     /// Committed and last-seen configuration.
     pub configurations: Configurations,

@@ -107,6 +107,10 @@ impl Leader {
     /// Begins to lead.
     pub fn new(now_ms: i64, config: LeaderConfig, start: LeaderStart, out: &mut Vec<Action>) -> Leader {
         let last = start.last.get();
+        let mut history = start.history;
+        if history.last() != last {
+            history.reset(last);
+        }
         let mut leader = Leader {
             phase: Phase::Discovering,
             phase_deadline: now_ms + config.init_limit * config.tick_ms,
@@ -123,7 +127,7 @@ impl Leader {
             links: BTreeMap::new(),
             doomed: Vec::new(),
             snapshot_next: BTreeSet::new(),
-            history: start.history,
+            history,
             log_base: start.log_base,
             served: last,
             proposed: last,

@@ -101,7 +101,8 @@ impl Leader {
     }
 
     fn read_log(&mut self, learner: LearnerId, after: Zxid, out: &mut Vec<Action>) {
-        let (upto, bytes_max) = (self.served, self.config.log_read_bytes);
+        // What is behind it is in the list, and perhaps not on this server's disk yet.
+        let (upto, bytes_max) = (self.history.base(), self.config.log_read_bytes);
         out.push(Action::ReadLog { learner, after, upto, bytes_max });
     }
 

@@ -80,7 +80,7 @@ pub struct LearnerStart {
     pub last: Durable<Zxid>,
     /// Up to here the state holds transactions, from where no cut leads back.
     pub applied: Zxid,
-    /// The recent end of the log.
+    /// The recent end of the log. If it does not end with `last` it is dropped.
     pub history: History,
 }
 
@@ -142,7 +142,8 @@ pub enum Action {
     PersistAcceptedEpoch(u32),
     /// Write the current epoch down and flush it: [`Input::EpochPersisted`].
     PersistCurrentEpoch(u32),
-    /// Cut the log, and drop what is outstanding behind: [`Input::Truncated`].
+    /// Cut the log, and drop what is outstanding behind: [`Input::Truncated`]. Not asked for where the leader is about to
+    /// send the very same transactions again.
     Truncate {
         /// The last transaction to keep.
         to: Zxid,
@@ -209,7 +210,8 @@ pub enum Action {
         /// Its xid.
         cxid: i32,
     },
-    /// It is over: close the connection, drop a stage, look for a leader. Nothing follows.
+    /// It is over: close the connection, drop a stage, finish or drop a cut that is under way, and look for a leader.
+    /// Nothing follows.
     Leave(LeaveReason),
 }
 

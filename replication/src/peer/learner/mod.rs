@@ -80,6 +80,8 @@ pub struct Learner {
     stage: Option<Stage>,
     /// The last transaction proposed on this connection, or the end of the log before.
     seen: Zxid,
+    /// The end of what is in the log beyond `seen`, where a cut was put off: see [`Learner::put_off_cut`].
+    kept: Zxid,
     durable: Zxid,
     /// Committed as far as the leader says.
     committed: Zxid,
@@ -101,6 +103,10 @@ impl Learner {
         let timeout_ms = ticks * config.tick_ms;
         out.push(Action::Connect { timeout_ms });
         let last = start.last.get();
+        let mut history = start.history;
+        if history.last() != last {
+            history.reset(last);
+        }
         Learner {
             phase: Phase::Connecting { tries: 1, retry_at: None, give_up_at: now_ms + timeout_ms },
             decoder: PacketDecoder::new(config.data_bytes_max),
@@ -108,10 +114,11 @@ impl Learner {
             accepted_epoch: start.accepted_epoch,
             current_epoch: start.current_epoch,
             epoch: 0,
-            history: start.history,
+            history,
             applied: start.applied,
             stage: None,
             seen: last,
+            kept: Zxid::ZERO,
             durable: last,
             committed: Zxid::ZERO,
             pending: VecDeque::new(),

@@ -70,8 +70,9 @@ impl Learner {
                 if to < self.applied || to > self.seen {
                     return Err(LeaveReason::CannotTruncate { to });
                 }
-                self.phase = Phase::Truncating { to };
-                out.push(Action::Truncate { to });
+                if !self.put_off_cut(to) {
+                    self.cut(to, out);
+                }
             }
             PacketKind::Snap => {
                 let zxid = packet.zxid;
@@ -84,11 +85,36 @@ impl Learner {
         Ok(())
     }
 
+    fn cut(&mut self, to: Zxid, out: &mut Vec<Action>) {
+        self.phase = Phase::Truncating { to };
+        out.push(Action::Truncate { to });
+    }
+
+    /// A follower that comes back to the leader of an epoch that it has taken part in may have acknowledged proposals of
+    /// it that are not committed. A Java leader has it cut them off, sends them again, and counts the former ACKs all the
+    /// while: a crash in between could lose a transaction that is committed on their strength. So they stay, and are
+    /// taken for logged when they come again. False if it cannot be done.
+    fn put_off_cut(&mut self, to: Zxid) -> bool {
+        let own = self.current_epoch == self.epoch && self.history.reaches_back_to(to);
+        if !own || !self.history.range(to, self.seen).all(|(zxid, _)| zxid.epoch() == self.epoch) {
+            return false;
+        }
+        self.kept = self.seen;
+        (self.seen, self.committed) = (to, to);
+        self.phase = Phase::Collecting;
+        true
+    }
+
     pub(super) fn truncated(&mut self, last: Zxid, out: &mut Vec<Action>) -> Result<(), LeaveReason> {
         let Phase::Truncating { to } = self.phase else { return Ok(()) };
         self.history.truncate(last);
         if last != to {
             return Err(LeaveReason::CannotTruncate { to });
+        }
+        if self.kept > to {
+            // NEWLEADER has come, and not all that was kept.
+            (self.kept, self.durable) = (Zxid::ZERO, to);
+            return self.flush(out);
         }
         (self.seen, self.durable, self.committed) = (to, to, to);
         self.phase = Phase::Collecting;
@@ -164,6 +190,11 @@ impl Learner {
                     return Err(LeaveReason::StageFull(self.config.staged_bytes_max));
                 }
             }
+            None if zxid <= self.kept => {
+                if self.history.get(zxid) != Some(&frame) {
+                    return Err(LeaveReason::Protocol("a zxid stands for another transaction than before"));
+                }
+            }
             None => self.log(zxid, frame, out),
         }
         Ok(true)
@@ -205,6 +236,10 @@ impl Learner {
             Some(stage) => {
                 out.push(Action::SnapshotEnd { zxid: stage.zxid, epoch: self.epoch });
                 self.phase = Phase::Installing;
+                Ok(())
+            }
+            None if self.kept > self.seen => {
+                self.cut(self.seen, out);
                 Ok(())
             }
             None => self.flush(out),

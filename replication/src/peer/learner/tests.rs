@@ -17,7 +17,7 @@ const ACK_NEWLEADER_1: &str = "00000003 0000000100000000 ffffffff ffffffff";
 
 pub(super) fn hex(text: &str) -> Bytes {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).expect("hex")).collect()
 }
 
 fn zxid(epoch: u32, counter: u32) -> Zxid {
@@ -193,6 +193,40 @@ fn a_tail_that_nobody_has_is_cut() {
     let out = bench.feed(&[hex(UPTODATE)]);
     assert_eq!(out[2], Action::Commit { upto: zxid(1, 0x18) });
     assert_eq!(bench.feed(&[proposal(zxid(2, 1))]), [log(zxid(2, 1))]);
+}
+
+/// What was acknowledged to the leader of this very epoch stays on disk when that leader has it cut off and sends it
+/// again; and goes when it does not.
+#[test]
+fn what_was_acknowledged_in_this_epoch_is_kept() {
+    let deciding = || {
+        let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, zxid(1, 3));
+        bench.learner.history = History::new(zxid(1, 1), 1 << 20);
+        for kept in [zxid(1, 2), zxid(1, 3)] {
+            bench.learner.history.append(kept, ProposalFrame::new(kept, &error_txn(kept)));
+        }
+        bench.feed(&[hex(LEADERINFO_1)]);
+        bench
+    };
+    let cut = || packet(PacketKind::Trunc, zxid(1, 1));
+    let again = [cut(), proposal(zxid(1, 2)), commit(zxid(1, 2)), proposal(zxid(1, 3)), proposal(zxid(1, 4))];
+    let mut bench = deciding();
+    assert_eq!(bench.feed(&again), [log(zxid(1, 4))]);
+    assert_eq!(bench.feed(&[new_leader(1)]), [last_seen()]);
+    assert_eq!(bench.durable(zxid(1, 4)), [ack(zxid(1, 0))]);
+    let acks = Bytes::from([packet(PacketKind::Ack, zxid(1, 3)), packet(PacketKind::Ack, zxid(1, 4))].concat());
+    assert_eq!(bench.feed(&[hex(UPTODATE)])[3], Action::Send(acks));
+
+    let mut bench = deciding();
+    let out = bench.feed(&[cut(), proposal(zxid(1, 2)), new_leader(1)]);
+    assert_eq!(out, [last_seen(), Action::Truncate { to: zxid(1, 2) }]);
+    assert_eq!(bench.step(Input::Truncated { last: zxid(1, 2) }), [ack(zxid(1, 0))]);
+    bench.feed(&[hex(UPTODATE)]);
+    assert_eq!(bench.feed(&[proposal(zxid(1, 3))]), [log(zxid(1, 3))]);
+
+    let other = txn_bytes(zxid(1, 2), &Txn::Error { code: -5 });
+    let other = QuorumPacket::with_data(PacketKind::Proposal, zxid(1, 2), other).encode();
+    assert!(matches!(left(&deciding().feed(&[cut(), other])), LeaveReason::Protocol(_)));
 }
 
 #[test]
@@ -397,13 +431,13 @@ fn configurations_are_kept_and_activated() {
     let activate = bodies::commit_and_activate(one, 3).encode();
 
     let mut bench = Bench::following(LearnerKind::Follower);
-    assert_eq!(bench.feed(&[proposed.clone()]), kept);
-    assert_eq!(bench.feed(&[activate.clone()]), [activated.clone(), Action::Commit { upto: one }]);
+    assert_eq!(bench.feed(std::slice::from_ref(&proposed)), kept);
+    assert_eq!(bench.feed(std::slice::from_ref(&activate)), [activated.clone(), Action::Commit { upto: one }]);
 
     let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, Zxid::ZERO);
     bench.feed(&[hex(LEADERINFO_1)]);
     let out = bench.feed(&[hex(DIFF_0), proposed, activate]);
-    assert_eq!(out, [&kept[..], &[activated.clone()]].concat());
+    assert_eq!(out, [&kept[..], std::slice::from_ref(&activated)].concat());
 
     let mut bench = Bench::following(LearnerKind::Observer);
     let out = bench.feed(&[bodies::inform_and_activate(one, 3, &reconfig(one)).encode()]);
@@ -463,7 +497,7 @@ fn connecting_is_tried_five_times_within_the_limit() {
     assert_eq!(left(&bench.step(Input::ConnectFailed)), &LeaveReason::Unreachable { limit_ms: 20_000 });
 
     let (mut bench, _) = Bench::starting(LearnerKind::Follower, 0, 0, Zxid::ZERO);
-    bench.now = bench.learner.next_deadline().unwrap();
+    bench.now = bench.learner.next_deadline().expect("a deadline");
     assert_eq!(left(&bench.step(Input::Tick)), &LeaveReason::Unreachable { limit_ms: 20_000 });
 }
 

@@ -7,14 +7,14 @@ use proptest::prelude::*;
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).expect("hex")).collect()
 }
 
 fn decode_all(bytes: &[u8]) -> Vec<QuorumPacket> {
     let mut decoder = PacketDecoder::new(DATA_BYTES_MAX);
     decoder.push(bytes);
     let mut packets = Vec::new();
-    while let Some(packet) = decoder.next().unwrap() {
+    while let Some(packet) = decoder.next().expect("a packet") {
         packets.push(packet);
     }
     assert_eq!(decoder.waiting(), 0);
@@ -111,7 +111,7 @@ fn a_proposal_as_captured_in_all_its_shapes() {
     assert_eq!(decode_all(&frame.inform().concat()), [informed]);
 
     let activate = inform_and_activate(Zxid(0x100000002), 3, &txn);
-    assert_eq!(activate.data.as_deref().unwrap(), hex(&format!("0000000000000003 {PROPOSED}")));
+    assert_eq!(activate.data.clone().expect("data"), hex(&format!("0000000000000003 {PROPOSED}")));
     assert_eq!(decode_activate(activate.data.as_ref()), Ok((3, txn.into())));
 }
 
@@ -179,9 +179,9 @@ proptest! {
         let mut received = Vec::new();
         let (mut at, mut cuts) = (0, cuts.iter().cycle());
         while at < stream.len() {
-            let end = (at + cuts.next().unwrap()).min(stream.len());
+            let end = (at + cuts.next().expect("endless")).min(stream.len());
             decoder.push(&stream[at..end]);
-            while let Some(packet) = decoder.next().unwrap() {
+            while let Some(packet) = decoder.next().expect("a packet") {
                 received.push(packet);
             }
             at = end;
