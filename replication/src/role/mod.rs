@@ -56,7 +56,7 @@ mod system;
 mod waiting;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use fault::RoleFault;
 pub use io::{Action, ConnectRequest, Input, Now};

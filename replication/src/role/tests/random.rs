@@ -89,7 +89,7 @@ fn quota(of: &str, on: bool) -> WriteOp {
     WriteOp::Multi(paths.iter().map(op).collect())
 }
 
-fn write() -> impl Strategy<Value = WriteOp> {
+pub(crate) fn write() -> impl Strategy<Value = WriteOp> {
     prop_oneof![
         8 => creation().prop_map(WriteOp::Create),
         4 => (path(), version()).prop_map(|(path, version)| WriteOp::Delete(DeleteOp { path: path.into(), version })),
