@@ -64,3 +64,18 @@ proptest! {
         prop_assert_eq!(successor.outstanding_paths(), 0, "and it goes as it commits");
     }
 }
+
+#[test]
+fn a_session_with_more_ephemerals_than_a_record_can_name_loses_them_all() {
+    let mut world = World::new();
+    let long = "x".repeat(60_000);
+    for at in 0..40 {
+        assert_eq!(world.run(create(&format!("/{at}{long}"), 1)), 0);
+    }
+    let txn = world.propose(WriteOp::CloseSession);
+    let Txn::CloseSession { paths: Some(paths) } = &txn else { panic!("{txn:?}") };
+    assert!((10..40).contains(&paths.len()), "{}", paths.len());
+    world.commit_all();
+    assert_eq!((world.ledger.ephemeral_count(), world.ledger.outstanding_paths()), (0, 0));
+    assert_eq!(world.node("/").children, 1);
+}

@@ -78,6 +78,8 @@ struct Run {
     cluster: Cluster,
     clients: Vec<Client>,
     opening: Vec<(usize, u32)>,
+    /// All that ever were.
+    sessions: Vec<SessionId>,
 }
 
 impl Run {
@@ -87,13 +89,17 @@ impl Run {
         for path in ["/a", "/zookeeper/quota/a", "/zookeeper/quota/b"] {
             cluster.write(clients[0], false, create(path, 0));
         }
-        Run { cluster, clients, opening: Vec::new() }
+        let sessions = clients.iter().map(|client| client.session).collect();
+        Run { cluster, clients, opening: Vec::new(), sessions }
     }
 
     fn client(&mut self, client: usize) -> Option<Client> {
         for (member, slot) in std::mem::take(&mut self.opening) {
             match self.cluster.opened(member, slot) {
-                Some(Ok(session)) => self.clients.push(Client { session, member, slot }),
+                Some(Ok(session)) => {
+                    self.clients.push(Client { session, member, slot });
+                    self.sessions.push(session);
+                }
                 Some(Err(())) => {}
                 None => self.opening.push((member, slot)),
             }
@@ -121,10 +127,10 @@ impl Run {
                 self.opening.push((member, slot));
             }
             Step::Move { client, member } => {
-                if let Some(client) = self.client(client) {
-                    let slot = self.cluster.renew(client.session, member);
-                    self.opening.push((member, slot));
-                }
+                let recent = self.sessions.len().min(8);
+                let session = self.sessions[self.sessions.len() - 1 - client % recent];
+                let slot = self.cluster.renew(session, member);
+                self.opening.push((member, slot));
             }
             Step::Sync { client } => {
                 if let Some(client) = self.client(client) {
@@ -156,6 +162,11 @@ impl Run {
                 let last = |member: &usize| self.cluster.members[*member].log.last().map(|(zxid, _)| *zxid);
                 let leader = (0..MEMBERS).filter(|member| *member != among).max_by_key(last).unwrap();
                 self.cluster.establish(leader);
+                // Clients are back at once, before anything of the new leader's history is committed.
+                for session in self.sessions.iter().rev().take(3) {
+                    let slot = self.cluster.renew(*session, leader);
+                    self.opening.push((leader, slot));
+                }
             }
         }
         self.cluster.compare();
