@@ -194,16 +194,16 @@ impl Cluster {
                     }
                 }
                 Action::Revalidated { learner, session, valid } => {
-                    self.to_learner(learner, Down::Revalidated(session, valid));
+                    self.tell_learner(learner, Down::Revalidated(session, valid));
                 }
-                Action::SyncFor { learner } => self.to_learner(learner, Down::Sync),
+                Action::SyncFor { learner } => self.tell_learner(learner, Down::Sync),
                 _ => {}
             }
         }
         self.hear_from(leader);
     }
 
-    fn to_learner(&mut self, learner: LearnerId, message: Down) {
+    fn tell_learner(&mut self, learner: LearnerId, message: Down) {
         if let Some(link) = self.links.iter_mut().find(|link| link.learner == learner.0) {
             link.down.push_back(message);
         }

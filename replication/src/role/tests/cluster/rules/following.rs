@@ -93,10 +93,10 @@ fn handshakes_are_the_leaders_to_decide() {
         matches!(host.step(connect(1, SESSION, None))[..], [Action::Refused { .. }]),
         "the password is checked here"
     );
-    let ask = Action::Revalidate { session: SESSION, timeout_ms: 8000 };
-    assert_eq!(host.step(connect(2, SESSION, right)), [ask.clone()]);
-    assert_eq!(host.step(connect(3, SESSION, right)), [ask.clone()]);
-    assert_eq!(host.step(connect(4, SESSION, right)), [ask]);
+    let ask = [Action::Revalidate { session: SESSION, timeout_ms: 8000 }];
+    assert_eq!(host.step(connect(2, SESSION, right)), ask);
+    assert_eq!(host.step(connect(3, SESSION, right)), ask);
+    assert_eq!(host.step(connect(4, SESSION, right)), ask);
     host.step(proposal(A, 0, &Txn::CreateSession { timeout_ms: 8000 }));
     let out = host.step(Input::Revalidated { session: SESSION, valid: true });
     let [Action::Connected { conn, at, .. }] = out[..] else { panic!("{out:?}") };
