@@ -15,6 +15,10 @@ use engine::piece::HashedPath;
 use engine::txn::{Txn, TxnHeader};
 use std::sync::Arc;
 
+/// Bytes of paths that a closeSession names. A Java peer reads no record above 2,097,150 bytes (`jute.maxbuffer` and its
+/// extra size) from the wire or from disk, ever.
+const CLOSING_BYTES_MAX: usize = 1 << 20;
+
 /// Who asks, when, and with what rights.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker<'a> {
@@ -217,7 +221,8 @@ impl Ledger {
         }
     }
 
-    /// Collects the session's ephemerals: committed and outstanding ones, without those that are being deleted.
+    /// Collects the session's ephemerals: committed and outstanding ones, without those that are being deleted. All of
+    /// them go, also those beyond what one record can name: every server deletes what it knows of the session besides.
     fn close_session(&mut self, asker: Asker<'_>) -> Txn {
         let nodes = self.pending_ephemerals(asker.header.client);
         for node in &nodes {
@@ -225,7 +230,12 @@ impl Ledger {
                 self.overlay_delete(asker.header, node.hash, self.hash(parent));
             }
         }
-        let paths = nodes.into_iter().map(|node| node.path).collect();
+        let mut bytes = 0;
+        let fits = |path: &Arc<str>| {
+            bytes += path.len() + 4;
+            bytes <= CLOSING_BYTES_MAX
+        };
+        let paths = nodes.into_iter().map(|node| node.path).take_while(fits).collect();
         Txn::CloseSession { paths: Some(paths) }
     }
 

@@ -54,7 +54,7 @@ impl Waiting {
             let kind_fits = match (txn, entry.wait) {
                 (Txn::CreateSession { .. }, wait) => matches!(wait, Wait::Handshake(_)),
                 (Txn::CloseSession { .. }, wait) => matches!(wait, Wait::Close(_)),
-                (Txn::Error { .. }, _) => true,
+                (Txn::Error { .. }, wait) => !matches!(wait, Wait::Refused(..)),
                 (_, wait) => matches!(wait, Wait::Write(_)),
             };
             entry.cxid == header.cxid && kind_fits

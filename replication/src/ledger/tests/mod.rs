@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod order;
+mod pending;
 mod quotas;
 mod resolution;
 mod semantics;

@@ -1,6 +1,7 @@
 //! The role in a host that executes its actions in sequence, and checks their order while it does.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod lifecycle;
 pub(crate) mod model;
 pub(crate) mod random;
@@ -11,6 +12,7 @@ use super::*;
 use crate::request::{AclSpec, CreateKind, CreateOp, DeleteOp, WriteAnswer, WriteOp, WriteRequest};
 use crate::session::{Connection, Owner};
 use crate::wal::Durable;
+use bytes::Bytes;
 use engine::acl::Identity;
 use engine::ids::{ConnId, CoreId, SessionId};
 use engine::path::HashKey;
@@ -59,13 +61,28 @@ struct Host {
     checkpoint: Option<(Zxid, Vec<u8>, Replica)>,
     /// The replica at every commit point since the last checkpoint.
     history: BTreeMap<Zxid, Replica>,
-    /// Connected, Refused, CloseConnection, SyncDone, Ephemerals, Drained.
+    /// Connected, Refused, CloseConnection, SyncDone, Ephemerals, Drained, Resign, Fail.
     said: Vec<Action>,
     seq: u64,
 }
 
 impl Host {
     fn new(config: RoleConfig) -> Host {
+        let mut host = Host::fresh(config);
+        host.change(|role, now, out| role.serve(now, out));
+        host.step(Input::CheckpointDue);
+        host
+    }
+
+    /// A member of an ensemble, without a leader yet.
+    fn member(config: RoleConfig) -> Host {
+        let mut host = Host::fresh(config);
+        host.change(|role, now, out| role.look(now, out));
+        host.step(Input::CheckpointDue);
+        host
+    }
+
+    fn fresh(config: RoleConfig) -> Host {
         let mut out = Vec::new();
         let role = Role::fresh(config.clone(), &mut out);
         let mut host = Host {
@@ -84,11 +101,22 @@ impl Host {
             seq: 0,
         };
         host.execute(out);
-        let mut out = Vec::new();
-        host.role.serve(host.now, &mut out);
-        host.execute(out);
-        host.step(Input::CheckpointDue);
         host
+    }
+
+    /// The role changes its mode.
+    fn change(&mut self, change: impl FnOnce(&mut Role, Now, &mut Vec<Action>)) -> Vec<Action> {
+        let mut out = Vec::new();
+        change(&mut self.role, self.now, &mut out);
+        self.execute(out.clone());
+        out
+    }
+
+    /// The log is cut.
+    fn truncate(&mut self, to: Zxid) {
+        self.role.truncate(to).unwrap();
+        self.log.retain(|(zxid, _)| *zxid <= to);
+        self.durable = self.durable.min(self.log.len());
     }
 
     fn step(&mut self, input: Input) -> Vec<Action> {
@@ -122,7 +150,8 @@ impl Host {
                     self.history.insert(commit, self.replica.clone());
                 }
                 Action::Answer(answer) => {
-                    assert!(answer.zxid <= self.published, "an answer follows the publication");
+                    let refused = answer.result == Err(engine::error_code::ErrorCode::MarshallingError);
+                    assert!(answer.zxid <= self.published || refused, "an answer follows the publication");
                     self.answers.push(answer);
                 }
                 Action::Measure { path, at } => {
@@ -134,6 +163,12 @@ impl Host {
                     self.history = [(zxid, self.replica.clone())].into();
                     self.checkpoint = Some((zxid, system, self.replica.clone()));
                 }
+                // What goes to peers is in the hands of who called the step.
+                Action::Forward { .. }
+                | Action::ForwardSync { .. }
+                | Action::Revalidate { .. }
+                | Action::Revalidated { .. }
+                | Action::SyncFor { .. } => {}
                 said => self.said.push(said),
             }
         }
@@ -224,29 +259,56 @@ impl Host {
             }
         };
         let first = marks.iter().min().copied().unwrap();
-        let mut loader = Role::loader(&self.config, &system, marks.into());
-        replica.load(&key(), &mut loader);
-        self.replica = Replica { acls: Default::default(), ..replica };
-        self.published = first;
-        self.measures.clear();
-        self.history.clear();
-        let mut out = Vec::new();
-        self.role = Role::recovered(self.config.clone(), loader.finish().unwrap(), system, &mut out);
-        self.execute(out);
+        self.recover(&system, replica, marks);
         for (zxid, bytes) in self.log.clone() {
             if zxid > first {
-                let (header, txn) = txn::decode(&bytes).unwrap();
-                let mut out = Vec::new();
-                self.role.replay(header, txn, &mut out);
-                self.execute(out);
+                self.replay(&bytes);
             }
         }
         self.published = self.role.committed();
-        let mut out = Vec::new();
-        self.role.serve(self.now, &mut out);
-        self.execute(out);
+        self.change(|role, now, out| role.serve(now, out));
         self.settle();
         self.step(Input::CheckpointDue);
+    }
+
+    /// A member dies and starts again. Its log knows that so many of the transactions behind the checkpoint were
+    /// committed, at the most those that had been applied.
+    fn restart_as_member(&mut self, known: usize) {
+        self.log.truncate(self.durable);
+        let applied = self.role.committed();
+        let (checkpoint_zxid, system, replica) = self.checkpoint.clone().unwrap();
+        let system = SystemState::decode(&system).unwrap();
+        let marks = vec![checkpoint_zxid; self.config.ledger.partitions as usize];
+        self.recover(&system, replica, marks);
+        let tail = self.log.clone().into_iter().filter(|(zxid, _)| *zxid > checkpoint_zxid);
+        for (at, (zxid, bytes)) in tail.enumerate() {
+            if at < known && zxid <= applied {
+                self.replay(&bytes);
+            } else {
+                let (header, txn) = txn::decode(&bytes).unwrap();
+                self.role.replay_uncommitted(header, txn, bytes);
+            }
+        }
+        self.published = self.role.committed();
+        self.change(|role, now, out| role.look(now, out));
+        self.flush(0);
+    }
+
+    fn recover(&mut self, system: &SystemState, replica: Replica, marks: Vec<Zxid>) {
+        self.published = marks.iter().min().copied().unwrap();
+        let mut loader = Role::loader(&self.config, system, marks.into());
+        replica.load(&key(), &mut loader);
+        self.replica = Replica { acls: Default::default(), ..replica };
+        self.measures.clear();
+        self.history.clear();
+        let mut out = Vec::new();
+        self.role = Role::recovered(self.config.clone(), loader.finish().unwrap(), system.clone(), &mut out);
+        self.execute(out);
+    }
+
+    fn replay(&mut self, bytes: &[u8]) {
+        let (header, txn) = txn::decode(bytes).unwrap();
+        self.change(|role, _, out| role.replay(header, txn, out));
     }
 }
 
