@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ledger;
+pub mod peer;
 pub mod request;
 pub mod role;
 pub mod session;
