@@ -27,6 +27,10 @@ enum Verb {
     Serve(Box<ServeArgs>),
     /// A command line client, as zkCli.sh
     Cli(net::cli::CliArgs),
+    /// Fills an empty data directory from that of an Apache ZooKeeper server
+    Import(Box<net::server::ImportArgs>),
+    /// Writes a data directory for an Apache ZooKeeper server
+    Export(Box<net::server::ExportArgs>),
 }
 
 fn main() -> ExitCode {
@@ -39,5 +43,7 @@ fn main() -> ExitCode {
         None => net::server::serve(&ServeArgs::default()),
         Some(Verb::Serve(args)) => net::server::serve(&args),
         Some(Verb::Cli(args)) => net::cli::main(args),
+        Some(Verb::Import(args)) => net::server::import(&args),
+        Some(Verb::Export(args)) => net::server::export(&args),
     }
 }

@@ -10,8 +10,10 @@
 //! | `mail`, `post` | what cores say to each other, and how it gets there |
 //! | `shard_host`, `segments`, `residency` | a shard, the files of its logs, what of them is in memory |
 //! | `role_host`, `wal_host`, `checkpoint` | the replication role, its log, its checkpoints |
+//! | `snapshots` | the state of all shards as streams for learners |
 //! | `admission` | limits of the whole server |
 //! | `survey` | facts for operators' questions |
+//! | `transfer` | data directories of Apache ZooKeeper, read and written offline |
 
 mod admission;
 mod assemble;
@@ -31,9 +33,12 @@ mod role_host;
 mod segments;
 mod serve;
 mod shard_host;
+mod snapshots;
 mod survey;
 mod topology;
+mod transfer;
 mod view;
 mod wal_host;
 
 pub use serve::serve;
+pub use transfer::{ExportArgs, ImportArgs, export, import};

@@ -118,7 +118,8 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
     Ok(Restored { zxid: role.committed(), shards, role, wal, acls })
 }
 
-fn role_config(context: &Context) -> RoleConfig {
+/// What the role is configured with.
+pub fn role_config(context: &Context) -> RoleConfig {
     let (local, ensemble) = (&context.config.local, &context.config.ensemble);
     RoleConfig {
         server: local.server_id.and_then(|id| u8::try_from(id).ok()).unwrap_or(1),
@@ -409,7 +410,14 @@ fn replay_log(
     if let Some(file) = recovered.unflushed().and_then(|sequence| files.get(&sequence)) {
         file.sync_data().map_err(|source| RestoreError::Io { path: file.path().to_path_buf(), source })?;
     }
+    let (config, place) = wal_place(context);
+    Ok(WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone()))
+}
+
+/// How and where the log is kept.
+pub fn wal_place(context: &Context) -> (WalConfig, WalPlace) {
     let storage = &context.config.local.storage;
+    let directory = DirectoryId(context.directory_id);
     let config = WalConfig {
         segment_bytes: storage.wal_segment_bytes,
         keep_records: 0,
@@ -423,7 +431,19 @@ fn replay_log(
         sync: if storage.force_sync { WriteSync::Data } else { WriteSync::None },
         slow_flush: Duration::from_millis(storage.fsync_warning_threshold_ms),
     };
-    Ok(WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone()))
+    (config, place)
+}
+
+/// Shows the transactions that the log still holds, in order: zxid, and header with record.
+///
+/// # Errors
+/// [`RestoreError`], also if the log is damaged.
+pub fn each_logged(context: &Context, checkpoint: Zxid, each: &mut dyn FnMut(Zxid, &[u8])) -> Result<(), RestoreError> {
+    let mut segments = wal_segments(&context.wal)?;
+    match judge(&mut segments, DirectoryId(context.directory_id), Checkpoint::Local(checkpoint), each) {
+        Verdict::Clean(_) | Verdict::TornTail(..) => Ok(()),
+        Verdict::Damage(damage) => Err(RestoreError::Wal(format!("{damage}. {}", damage.remedy(true)))),
+    }
 }
 
 /// Carries out, without threads, what replaying makes the role ask for.

@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::mail::{ClientMail, Mail, Measured, ShardCut, ShardMail};
 use super::marks::Marks;
 use super::post::Post;
+use super::snapshots::Snapshots;
 use super::topology::Topology;
 use super::wal_host::WalHost;
 use engine::zxid::Zxid;
@@ -21,6 +22,8 @@ pub struct RoleHost {
     role: Role,
     /// Its log.
     pub wal: WalHost,
+    /// Snapshots under way.
+    pub snapshots: Snapshots,
     topology: Arc<Topology>,
     marks: Arc<Marks>,
     actions: Vec<Action>,
@@ -54,6 +57,7 @@ impl RoleHost {
         RoleHost {
             role,
             wal,
+            snapshots: Snapshots::new(Arc::clone(&topology)),
             topology,
             marks,
             actions: Vec::new(),

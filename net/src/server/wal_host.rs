@@ -245,7 +245,7 @@ struct Finish {
 impl Finish {
     fn submit(self, path: PathBuf, storage: &StorageHandle) -> io::Result<()> {
         let step = move || {
-            let result = self.carry_out(&path);
+            let result = finish_segment(&self.place, &self.prepare, &path);
             if result.is_err() {
                 let _ = fs::remove_file(&path);
             }
@@ -255,24 +255,27 @@ impl Finish {
         submit(storage, StorageJob::Compute { step: Box::new(step) }, Box::new(|_| ()))
     }
 
-    fn carry_out(&self, path: &Path) -> io::Result<(SegmentHandle, Arc<BlockFile>)> {
-        let Prepare { sequence, bytes } = self.prepare;
-        let identity = SegmentIdentity(fresh_identity()?);
-        let header =
-            SegmentHeader { directory: self.place.directory, server: self.place.server, sequence, identity, bytes };
-        let file = BlockFile::open(path, PreferDirect::Yes)?;
-        file.write_at(0, header.encode().as_slice(), WriteSync::Data)?;
-        file.sync_data()?;
-        let name = segment_file(&self.place.folder, sequence);
-        fs::rename(path, &name)?;
-        dir_sync(&self.place.folder)?;
-        // Opened again under its lasting name, which errors will cite.
-        Ok((SegmentHandle { sequence, identity, bytes }, BlockFile::open(&name, PreferDirect::Yes)?))
-    }
-
     fn report(&self, result: io::Result<(SegmentHandle, Arc<BlockFile>)>) {
         deliver(&self.reply, Mail::WalSegment { sequence: self.prepare.sequence.0, result });
     }
+}
+
+/// Makes a zeroed file the segment that the log asked for: header, flush, name, flush of the folder.
+///
+/// # Errors
+/// The file system's.
+pub fn finish_segment(place: &WalPlace, prepare: &Prepare, path: &Path) -> io::Result<(SegmentHandle, Arc<BlockFile>)> {
+    let Prepare { sequence, bytes } = *prepare;
+    let identity = SegmentIdentity(fresh_identity()?);
+    let header = SegmentHeader { directory: place.directory, server: place.server, sequence, identity, bytes };
+    let file = BlockFile::open(path, PreferDirect::Yes)?;
+    file.write_at(0, header.encode().as_slice(), WriteSync::Data)?;
+    file.sync_data()?;
+    let name = segment_file(&place.folder, sequence);
+    fs::rename(path, &name)?;
+    dir_sync(&place.folder)?;
+    // Opened again under its lasting name, which errors will cite.
+    Ok((SegmentHandle { sequence, identity, bytes }, BlockFile::open(&name, PreferDirect::Yes)?))
 }
 
 fn fresh_identity() -> io::Result<u64> {

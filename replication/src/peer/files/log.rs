@@ -44,11 +44,13 @@ impl<R: Read> LogReader<R> {
     pub fn new(mut input: R, length_max: usize) -> Result<LogReader<R>, FileError> {
         let mut header = [0; 16];
         let found = fill(&mut input, &mut header)?;
-        if header[..4] != MAGIC && header.iter().any(|byte| *byte != 0) {
+        let begun = found.min(MAGIC.len());
+        let begins_well = header[..begun] == MAGIC[..begun];
+        if !begins_well && header.iter().any(|byte| *byte != 0) {
             return Err(FileError::Magic("transaction log"));
         }
         // A server that stopped while it began the file leaves zeros, or a part of the header.
-        let end = (found < header.len() || header[..4] != MAGIC).then_some(LogEnd::Torn { offset: 0 });
+        let end = (found < header.len() || !begins_well).then_some(LogEnd::Torn { offset: 0 });
         let [_, _, _, _, a, b, c, d, ..] = header;
         let version = i32::from_be_bytes([a, b, c, d]);
         if end.is_none() && version != VERSION {
