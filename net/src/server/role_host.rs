@@ -15,6 +15,7 @@ use engine::zxid::Zxid;
 use hardware::reactor::Reactor;
 use replication::ledger::SubtreeUsage;
 use replication::role::{Action, Input, Now, Role};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The role, hosted.
@@ -27,7 +28,8 @@ pub struct RoleHost {
     topology: Arc<Topology>,
     marks: Arc<Marks>,
     actions: Vec<Action>,
-    measuring: Option<(SubtreeUsage, u16)>,
+    /// Measurements under way: what the shards have said so far, and how many still owe their part.
+    measuring: BTreeMap<Arc<str>, (SubtreeUsage, u16)>,
     checkpoint: Option<Checkpoint>,
     snap_count: u64,
     since_checkpoint: u64,
@@ -61,7 +63,7 @@ impl RoleHost {
             topology,
             marks,
             actions: Vec::new(),
-            measuring: None,
+            measuring: BTreeMap::new(),
             checkpoint: None,
             snap_count,
             since_checkpoint: 0,
@@ -110,13 +112,13 @@ impl RoleHost {
 
     /// A shard's part of a measurement.
     pub fn measured(&mut self, now: Now, part: Measured, post: &mut Post) {
-        let Some((sum, left)) = &mut self.measuring else { return };
+        let Some((sum, left)) = self.measuring.get_mut(&part.path) else { return };
         sum.count += part.usage.count;
         sum.bytes += part.usage.bytes;
         *left -= 1;
         if *left == 0 {
             let usage = *sum;
-            self.measuring = None;
+            self.measuring.remove(&part.path);
             self.step(now, Input::Measured { path: part.path, usage }, post);
         }
     }
@@ -178,7 +180,8 @@ impl RoleHost {
                     post.send(origin.core, Mail::Client(ClientMail::Ephemerals { origin, at, paths }));
                 }
                 Action::Measure { path, at: _ } => {
-                    self.measuring = Some((SubtreeUsage::default(), self.topology.shards()));
+                    let owed = (SubtreeUsage::default(), self.topology.shards());
+                    self.measuring.insert(Arc::clone(&path), owed);
                     for shard in 0..self.topology.shards() {
                         let shard = engine::ids::ShardId(shard);
                         let mail = ShardMail::Measure { path: Arc::clone(&path) };

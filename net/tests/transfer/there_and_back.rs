@@ -21,12 +21,8 @@ fn there_and_back(shards: usize, is_killed: bool) {
     let mut reference = config(1).reference().start_in(&java);
     let owner = tree::fill(reference.address(), "/first", 150);
     let before = tree::read(reference.address());
-    assert!(before.len() > 200 && before["/first/ephemeral"].stat.owner != 0);
-    if is_killed {
-        reference.kill()
-    } else {
-        drop(reference.stop())
-    }
+    assert!(before.len() > 150 && before["/first/ephemeral"].stat.owner != 0);
+    end(&mut reference, is_killed);
     drop(owner);
 
     let text = verbs::import(&java, &ours, &[]).ok();
@@ -36,11 +32,7 @@ fn there_and_back(shards: usize, is_killed: bool) {
     let owner = tree::fill(server.address(), "/second", 50);
     let before = tree::read(server.address());
     assert!(before["/second"].stat.czxid > before["/first/ephemeral"].stat.czxid);
-    if is_killed {
-        server.kill()
-    } else {
-        drop(server.stop())
-    }
+    end(&mut server, is_killed);
     drop(owner);
 
     verbs::export(&ours, &back).ok();
