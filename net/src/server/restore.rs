@@ -93,7 +93,9 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
     let begun = Instant::now();
     let role_config = role_config(context);
     let mut actions = Vec::new();
-    let (mut shards, mut role) = match read_manifest(context)? {
+    let manifest = read_manifest(context)?;
+    let base = base_of(manifest.as_ref());
+    let (mut shards, mut role) = match manifest {
         None => (fresh_shards(context), Role::fresh(role_config, &mut actions)),
         Some(manifest) => {
             let system = SystemState::decode(&manifest.system)?;
@@ -103,10 +105,11 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
     };
     remove_strays(context, &shards)?;
     let checkpoint = role.committed();
+    debug_assert_eq!(checkpoint, base.zxid());
     let loaded = begun.elapsed();
     let mut acls = AclTable::default();
     carry_out(&mut actions, &mut role, &mut shards, &mut acls);
-    let wal = replay_log(context, checkpoint, &mut role, &mut shards, &mut acls)?;
+    let wal = replay_log(context, base, &mut role, &mut shards, &mut acls)?;
     info!(
         znodes = role.ledger().node_count(),
         checkpoint = %checkpoint,
@@ -155,6 +158,15 @@ fn read_manifest(context: &Context) -> Result<Option<Manifest>, RestoreError> {
         return Err(RestoreError::ForeignManifest(path.clone()));
     }
     Ok(Some(manifest))
+}
+
+/// What the partitions hold without the log.
+fn base_of(manifest: Option<&Manifest>) -> Checkpoint {
+    match manifest {
+        None => Checkpoint::Local(Zxid::ZERO),
+        Some(manifest) if manifest.is_installed => Checkpoint::Installed(manifest.zxid),
+        Some(manifest) => Checkpoint::Local(manifest.zxid),
+    }
 }
 
 // ---- partitions ----
@@ -360,7 +372,7 @@ fn remove_strays(context: &Context, shards: &[ShardHost]) -> Result<(), RestoreE
 
 fn replay_log(
     context: &Context,
-    checkpoint: Zxid,
+    base: Checkpoint,
     role: &mut Role,
     shards: &mut [ShardHost],
     acls: &mut AclTable,
@@ -369,8 +381,8 @@ fn replay_log(
     let directory = DirectoryId(context.directory_id);
     let mut failure = None;
     let mut actions = Vec::new();
-    let verdict = judge(&mut segments, directory, Checkpoint::Local(checkpoint), &mut |zxid, bytes| {
-        if failure.is_some() || zxid <= checkpoint {
+    let verdict = judge(&mut segments, directory, base, &mut |zxid, bytes| {
+        if failure.is_some() || zxid <= base.zxid() {
             return;
         }
         match engine::txn::decode(bytes) {
@@ -410,14 +422,7 @@ fn replay_log(
     if let Some(file) = recovered.unflushed().and_then(|sequence| files.get(&sequence)) {
         file.sync_data().map_err(|source| RestoreError::Io { path: file.path().to_path_buf(), source })?;
     }
-    let (config, place) = wal_place(context);
-    Ok(WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone()))
-}
-
-/// How and where the log is kept.
-pub fn wal_place(context: &Context) -> (WalConfig, WalPlace) {
     let storage = &context.config.local.storage;
-    let directory = DirectoryId(context.directory_id);
     let config = WalConfig {
         segment_bytes: storage.wal_segment_bytes,
         keep_records: 0,
@@ -431,16 +436,17 @@ pub fn wal_place(context: &Context) -> (WalConfig, WalPlace) {
         sync: if storage.force_sync { WriteSync::Data } else { WriteSync::None },
         slow_flush: Duration::from_millis(storage.fsync_warning_threshold_ms),
     };
-    (config, place)
+    Ok(WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone()))
 }
 
 /// Shows the transactions that the log still holds, in order: zxid, and header with record.
 ///
 /// # Errors
 /// [`RestoreError`], also if the log is damaged.
-pub fn each_logged(context: &Context, checkpoint: Zxid, each: &mut dyn FnMut(Zxid, &[u8])) -> Result<(), RestoreError> {
+pub fn each_logged(context: &Context, each: &mut dyn FnMut(Zxid, &[u8])) -> Result<(), RestoreError> {
+    let base = base_of(read_manifest(context)?.as_ref());
     let mut segments = wal_segments(&context.wal)?;
-    match judge(&mut segments, DirectoryId(context.directory_id), Checkpoint::Local(checkpoint), each) {
+    match judge(&mut segments, DirectoryId(context.directory_id), base, each) {
         Verdict::Clean(_) | Verdict::TornTail(..) => Ok(()),
         Verdict::Damage(damage) => Err(RestoreError::Wal(format!("{damage}. {}", damage.remedy(true)))),
     }

@@ -49,6 +49,8 @@ pub struct CutAll {
     pub zxid: Zxid,
     /// The system state.
     pub system: Vec<u8>,
+    /// Whether the log is still to be begun anew behind this state.
+    pub is_installed: bool,
     /// Every shard's part.
     pub cuts: Vec<ShardCut>,
 }
@@ -131,7 +133,8 @@ impl RoleHost {
             return None;
         }
         let cuts = std::mem::take(&mut checkpoint.cuts);
-        Some(CutAll { zxid: checkpoint.zxid, system: std::mem::take(&mut checkpoint.system), cuts })
+        let (zxid, system) = (checkpoint.zxid, std::mem::take(&mut checkpoint.system));
+        Some(CutAll { zxid, system, is_installed: self.wal.is_resetting(), cuts })
     }
 
     /// The manifest with this zxid is durable: the log below it is no longer needed.

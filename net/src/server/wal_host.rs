@@ -106,6 +106,11 @@ impl WalHost {
         self.writer.has_room(1 << 20)
     }
 
+    /// Whether the log is still to be begun anew behind a state that was taken from elsewhere.
+    pub fn is_resetting(&self) -> bool {
+        self.writer.is_resetting()
+    }
+
     /// Why this log takes no more, if so: the server must stop.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
@@ -245,7 +250,7 @@ struct Finish {
 impl Finish {
     fn submit(self, path: PathBuf, storage: &StorageHandle) -> io::Result<()> {
         let step = move || {
-            let result = finish_segment(&self.place, &self.prepare, &path);
+            let result = self.carry_out(&path);
             if result.is_err() {
                 let _ = fs::remove_file(&path);
             }
@@ -255,27 +260,24 @@ impl Finish {
         submit(storage, StorageJob::Compute { step: Box::new(step) }, Box::new(|_| ()))
     }
 
+    fn carry_out(&self, path: &Path) -> io::Result<(SegmentHandle, Arc<BlockFile>)> {
+        let Prepare { sequence, bytes } = self.prepare;
+        let identity = SegmentIdentity(fresh_identity()?);
+        let header =
+            SegmentHeader { directory: self.place.directory, server: self.place.server, sequence, identity, bytes };
+        let file = BlockFile::open(path, PreferDirect::Yes)?;
+        file.write_at(0, header.encode().as_slice(), WriteSync::Data)?;
+        file.sync_data()?;
+        let name = segment_file(&self.place.folder, sequence);
+        fs::rename(path, &name)?;
+        dir_sync(&self.place.folder)?;
+        // Opened again under its lasting name, which errors will cite.
+        Ok((SegmentHandle { sequence, identity, bytes }, BlockFile::open(&name, PreferDirect::Yes)?))
+    }
+
     fn report(&self, result: io::Result<(SegmentHandle, Arc<BlockFile>)>) {
         deliver(&self.reply, Mail::WalSegment { sequence: self.prepare.sequence.0, result });
     }
-}
-
-/// Makes a zeroed file the segment that the log asked for: header, flush, name, flush of the folder.
-///
-/// # Errors
-/// The file system's.
-pub fn finish_segment(place: &WalPlace, prepare: &Prepare, path: &Path) -> io::Result<(SegmentHandle, Arc<BlockFile>)> {
-    let Prepare { sequence, bytes } = *prepare;
-    let identity = SegmentIdentity(fresh_identity()?);
-    let header = SegmentHeader { directory: place.directory, server: place.server, sequence, identity, bytes };
-    let file = BlockFile::open(path, PreferDirect::Yes)?;
-    file.write_at(0, header.encode().as_slice(), WriteSync::Data)?;
-    file.sync_data()?;
-    let name = segment_file(&place.folder, sequence);
-    fs::rename(path, &name)?;
-    dir_sync(&place.folder)?;
-    // Opened again under its lasting name, which errors will cite.
-    Ok((SegmentHandle { sequence, identity, bytes }, BlockFile::open(&name, PreferDirect::Yes)?))
 }
 
 fn fresh_identity() -> io::Result<u64> {

@@ -69,7 +69,11 @@ fn damage_is_refused_and_an_import_can_be_repeated() {
     change(&snapshot, |length| length / 2);
     let text = verbs::import(&files, &second, &[]).ok();
     assert!(text.contains("the digest of the tree as of"), "{text}");
+    verbs::export(&second, &directory.path().join("unserved")).ok();
     let mut server = config().start_in(&second);
+    assert_eq!(tree::read(server.address()), before);
+    server.kill();
+    server.restart();
     assert_eq!(tree::read(server.address()), before);
     assert!(server.stop().success());
     // And what was imported can be started again, and exported again.

@@ -18,14 +18,16 @@ fn there_and_back(shards: usize, is_killed: bool) {
     let directory = temporary_directory();
     let [java, ours, back] = ["java", "ours", "back"].map(|name| directory.path().join(name));
 
-    let mut reference = config(1).reference().start_in(&java);
+    // With logs in a directory of their own in one of the two.
+    let logs = if is_killed { directory.path().join("java-logs") } else { java.clone() };
+    let mut reference = config(1).reference().set("dataLogDir", logs.to_str().unwrap()).start_in(&java);
     let owner = tree::fill(reference.address(), "/first", 150);
     let before = tree::read(reference.address());
     assert!(before.len() > 150 && before["/first/ephemeral"].stat.owner != 0);
     end(&mut reference, is_killed);
     drop(owner);
 
-    let text = verbs::import(&java, &ours, &[]).ok();
+    let text = verbs::import(&java, &ours, &["--from-log", logs.to_str().unwrap()]).ok();
     assert!(text.contains("the digest of the tree as of"), "{text}");
     let mut server = config(shards).start_in(&ours);
     assert_eq!(tree::read(server.address()), before, "after the import");

@@ -103,12 +103,7 @@ fn write(context: &Context, root: &Path, to: &Path) -> Result<(), TransferError>
 fn write_log(context: &Context, last: Zxid, folder: &Path) -> Result<Option<PathBuf>, TransferError> {
     let mut log: Option<(PathBuf, LogWriter<BufWriter<File>>)> = None;
     let mut failure = None;
-    let mut checkpoint = Zxid::ZERO;
-    // What the log begins with may be behind the checkpoint only: which one is of no concern to who reads all of it.
-    if context.manifest.exists() {
-        checkpoint = last;
-    }
-    each_logged(context, checkpoint, &mut |zxid, bytes| {
+    each_logged(context, &mut |zxid, bytes| {
         if failure.is_some() || zxid > last {
             return;
         }

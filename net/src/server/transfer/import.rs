@@ -6,30 +6,29 @@ use super::{ImportArgs, TransferError, configure, failed, require_empty, tree};
 use crate::server::checkpoint::server_id;
 use crate::server::context::Context;
 use crate::server::data_dir::{DataDir, IMPORTING};
-use crate::server::restore::{role_config, wal_place};
+use crate::server::restore::role_config;
 use crate::server::topology::Topology;
-use crate::server::wal_host::finish_segment;
 use engine::ids::{CoreId, ShardId};
 use engine::partition::{Manifest, PartitionCut};
 use engine::shard::{Shard, ShardConfig};
 use engine::txn::{Txn, TxnHeader, decode_with_rest};
 use engine::zxid::Zxid;
-use hardware::block_file::{BlockFile, PreferDirect, WriteSync};
 use hardware::data_dir::{dir_sync, replace_file};
 use hardware::storage::{Shutdown, StorageBackend, StorageConfig, StorageExecutor};
 use replication::peer::files::digest::{TreeDigest, TxnDigest, ZxidDigest};
 use replication::peer::files::directory::{ACCEPTED_EPOCH, CURRENT_EPOCH, Epochs, MYID, SnapshotName};
+use replication::peer::snapshot::reader::Event;
+use replication::peer::snapshot::record::StatPersisted;
 use replication::peer::snapshot::stage::Stage;
 use replication::role::{Action, Input, Now, Role};
-use replication::wal::{Checkpoint, DirectoryId, Recovered, SegmentSource, Verdict, WalWriter, recover};
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use tuning::ServeArgs;
 
-/// Nodes or transactions between two visits to the files.
-const VISIT_EVERY: u64 = 1024;
+/// Bytes of nodes or transactions that are held in memory between two visits to the files.
+const HELD_BYTES: usize = 8 << 20;
 
 /// Runs the verb.
 pub fn run(args: &ImportArgs) -> Result<(), TransferError> {
@@ -60,7 +59,6 @@ pub fn run(args: &ImportArgs) -> Result<(), TransferError> {
             let path = root.join(MYID);
             replace_file(&path, &id).map_err(failed(&path, "write"))?;
         }
-        begin_log(&context, done.zxid)?;
         write_manifest(&context, &done)?;
         fs::remove_file(&marker).map_err(failed(&marker, "remove"))?;
         dir_sync(root).map_err(failed(root, "flush"))?;
@@ -126,6 +124,7 @@ fn fill(source: &Source, context: &Context, force: bool) -> Result<Done, Transfe
     let length_max = context.config.local.frame.field_bytes_max();
     let (mut logs, base) = newest_snapshot(source, context, length_max, force)?;
     let mut replay = Replay::new(context, base)?;
+    let mut held = 0;
     let read = source.read_logs(replay.last, entry_bytes_max(length_max), &mut |path, bytes| {
         let (header, txn, rest) = decode_with_rest(bytes).map_err(|problem| TransferError::Txn {
             path: path.to_path_buf(),
@@ -133,7 +132,8 @@ fn fill(source: &Source, context: &Context, force: bool) -> Result<Done, Transfe
             problem: problem.to_string(),
         })?;
         replay.take(path, header, txn, TxnDigest::decode(rest), force)?;
-        if replay.count.is_multiple_of(VISIT_EVERY) {
+        held += bytes.len();
+        if is_time_to_visit(&mut held) {
             logs.work(&mut replay.shard)?;
         }
         Ok(())
@@ -169,6 +169,15 @@ fn fill(source: &Source, context: &Context, force: bool) -> Result<Done, Transfe
     })
 }
 
+/// Whether enough is held in memory; the count then begins anew.
+fn is_time_to_visit(held: &mut usize) -> bool {
+    let is_time = *held >= HELD_BYTES;
+    if is_time {
+        *held = 0;
+    }
+    is_time
+}
+
 /// Entries are longer than any field by their header and their other fields.
 fn entry_bytes_max(length_max: usize) -> usize {
     length_max.saturating_mul(2).saturating_add(64 << 10)
@@ -196,14 +205,14 @@ fn newest_snapshot(
     for (attempt, name) in source.snapshots().iter().enumerate() {
         let mut logs = LogFolder::new(context.partitions.clone());
         let mut stage = stage(attempt as u32, name.zxid);
-        let mut failure = None;
+        let (mut failure, mut held) = (None, 0);
         let read = source.read_snapshot(*name, length_max, &mut |event| {
+            if let Event::Node(node) = &event {
+                held += node.path.len() + node.data.map_or(0, <[u8]>::len) + StatPersisted::WIRE_BYTES;
+            }
             stage.take(event)?;
-            if failure.is_none()
-                && stage.nodes().is_multiple_of(VISIT_EVERY)
-                && let Err(problem) = logs.work(&mut stage)
-            {
-                failure = Some(problem);
+            if failure.is_none() && is_time_to_visit(&mut held) {
+                failure = logs.work(&mut stage).err();
             }
             Ok(())
         });
@@ -236,7 +245,7 @@ fn newest_snapshot(
     }
     let generation = source.snapshots().len() as u32;
     let mut stage = stage(generation, Zxid::ZERO);
-    let _ = stage.take(replication::peer::snapshot::reader::Event::End);
+    let _ = stage.take(Event::End);
     Ok((LogFolder::new(context.partitions.clone()), Base { stage, zxid: Zxid::ZERO, snapshot: None, digest: None }))
 }
 
@@ -346,56 +355,13 @@ impl Replay {
     }
 }
 
-/// No log is there yet.
-struct NoSegment;
-
-impl SegmentSource for NoSegment {
-    fn sequence(&self) -> replication::wal::SegmentSeq {
-        replication::wal::SegmentSeq(0)
-    }
-
-    fn blocks(&self) -> u32 {
-        0
-    }
-
-    fn read(&mut self, _: u32, _: &mut [u8]) -> io::Result<()> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-}
-
-/// Begins the write-ahead log behind `zxid`.
-fn begin_log(context: &Context, zxid: Zxid) -> Result<(), TransferError> {
-    if zxid == Zxid::ZERO {
-        return Ok(());
-    }
-    let (config, place) = wal_place(context);
-    let directory = DirectoryId(context.directory_id);
-    let nothing: &mut [NoSegment] = &mut [];
-    let recovered: Recovered = match recover(nothing, directory, Checkpoint::Installed(zxid), &mut |_, _| ()) {
-        Verdict::Clean(recovered) | Verdict::TornTail(recovered, _) => recovered,
-        Verdict::Damage(damage) => return Err(TransferError::Wal(damage.to_string())),
-    };
-    let mut writer = WalWriter::resume(config, recovered);
-    let wal = |problem: &dyn std::fmt::Display| TransferError::Wal(format!("the write-ahead log: {problem}"));
-    let Some(prepare) = writer.poll_prepare() else { return Err(wal(&"no segment is asked for")) };
-    let path = place.folder.join(format!("prepare-{}", prepare.sequence.0));
-    let file = BlockFile::create(&path, prepare.bytes, PreferDirect::Yes).map_err(failed(&path, "make"))?;
-    file.fill_with_zeroes().map_err(failed(&path, "write"))?;
-    let (handle, file) = finish_segment(&place, &prepare, &path).map_err(failed(&path, "write"))?;
-    writer.prepared(handle).map_err(|problem| wal(&problem))?;
-    while let Some(write) = writer.poll_write(zxid) {
-        let bytes = write.buf.as_slice();
-        file.write_at(write.offset, bytes, WriteSync::Data).map_err(failed(file.path(), "write"))?;
-        writer.written(write.token, Ok(bytes.len())).map_err(|problem| wal(&problem))?;
-    }
-    Ok(())
-}
-
 fn write_manifest(context: &Context, done: &Done) -> Result<(), TransferError> {
     let manifest = Manifest {
         server: server_id(context),
         hash_key: Manifest::fingerprint(context.topology.key()),
         zxid: done.zxid,
+        // The server begins its log behind it.
+        is_installed: true,
         partitions: done.cuts.clone(),
         system: done.system.clone(),
     };
