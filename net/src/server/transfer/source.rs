@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 /// Snapshots that are tried, newest first (`FileSnap.deserialize`).
 const CANDIDATES_MAX: usize = 100;
 
+/// Takes an entry of a log, with the log's path.
+pub type EachEntry<'a> = dyn FnMut(&Path, &[u8]) -> Result<(), TransferError> + 'a;
+
 /// The files of a server.
 pub struct Source {
     root: PathBuf,
@@ -96,7 +99,7 @@ impl Source {
         &self,
         zxid: Zxid,
         length_max: usize,
-        each: &mut dyn FnMut(&Path, &[u8]) -> Result<(), TransferError>,
+        each: &mut EachEntry<'_>,
     ) -> Result<Vec<ReadLog>, TransferError> {
         let mut read = Vec::new();
         for name in logs_behind(self.logs.clone(), zxid) {

@@ -231,9 +231,9 @@ proptest! {
         });
         let again = read(&bytes, &[1000]).unwrap().0;
         // Numbers of lists are the sender's own.
-        let resolved = |content: &Content| -> BTreeMap<String, (Option<Vec<u8>>, Option<AclList>, StatPersisted)> {
-            let resolve = |(path, (data, acl, stat)): (&String, &Facts)| (path.clone(), (data.clone(), content.acls.get(acl).cloned(), *stat));
-            content.nodes.iter().map(resolve).collect()
+        let resolved = |content: &Content| -> Vec<_> {
+            let nodes = content.nodes.iter();
+            nodes.map(|(path, (data, acl, stat))| (path.clone(), data.clone(), content.acls.get(acl).cloned(), *stat)).collect()
         };
         prop_assert_eq!(resolved(&again), resolved(&content));
         prop_assert_eq!(&again.sessions, &content.sessions);
