@@ -65,11 +65,19 @@ fn damage_is_refused_and_an_import_can_be_repeated() {
     assert_eq!(status.code(), Some(3), "{}", process.log());
     assert!(process.log().contains("did not come to its end"), "{}", process.log());
 
-    // Repaired, the same import goes through.
+    // Repaired, the same import goes through, with the promises and the number that a member of an ensemble has.
     change(&snapshot, |length| length / 2);
+    let member = [("version-2/acceptedEpoch", "6"), ("version-2/currentEpoch", "5"), ("myid", "3")];
+    for (name, text) in member {
+        fs::write(files.join(name), text).unwrap();
+    }
     let text = verbs::import(&files, &second, &[]).ok();
     assert!(text.contains("the digest of the tree as of"), "{text}");
-    verbs::export(&second, &directory.path().join("unserved")).ok();
+    let unserved = directory.path().join("unserved");
+    verbs::export(&second, &unserved).ok();
+    for (name, text) in member {
+        assert_eq!(fs::read_to_string(unserved.join(name)).unwrap(), text, "{name}");
+    }
     let mut server = config().start_in(&second);
     assert_eq!(tree::read(server.address()), before);
     server.kill();
@@ -80,5 +88,13 @@ fn damage_is_refused_and_an_import_can_be_repeated() {
     server.restart();
     assert_eq!(tree::read(server.address()), before);
     assert!(server.stop().success());
-    verbs::export(&second, &directory.path().join("files2")).ok();
+    let files = directory.path().join("files2");
+    verbs::export(&second, &files).ok();
+
+    // Epochs that contradict each other are not this server's.
+    let third = directory.path().join("third");
+    fs::write(files.join("version-2/acceptedEpoch"), "4").unwrap();
+    let refused = verbs::import(&files, &third, &[]);
+    assert_eq!(refused.code, 4, "{}", refused.text);
+    assert!(refused.text.contains("acceptedEpoch is 4, below currentEpoch"), "{}", refused.text);
 }
