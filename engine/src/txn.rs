@@ -252,6 +252,11 @@ pub fn encode(header: &TxnHeader, txn: &Txn, out: &mut Vec<u8>) {
 
 /// Reads header and record; a digest behind them is left unread.
 pub fn decode(bytes: &[u8]) -> Result<(TxnHeader, Txn), DecodeError> {
+    decode_with_rest(bytes).map(|(header, txn, _)| (header, txn))
+}
+
+/// Reads header and record, and gives back what is behind them: a `TxnDigest`, or nothing.
+pub fn decode_with_rest(bytes: &[u8]) -> Result<(TxnHeader, Txn, &[u8]), DecodeError> {
     let mut r = Reader::new(bytes);
     let client = SessionId(r.long()?);
     let cxid = r.int()?;
@@ -259,7 +264,7 @@ pub fn decode(bytes: &[u8]) -> Result<(TxnHeader, Txn), DecodeError> {
     let time_ms = r.long()?;
     let type_code = r.int()?;
     let txn = Txn::decode_record(type_code, &mut r, false)?;
-    Ok((TxnHeader { client, cxid, zxid, time_ms }, txn))
+    Ok((TxnHeader { client, cxid, zxid, time_ms }, txn, r.rest()))
 }
 
 /// Appends a vector of ACLs.

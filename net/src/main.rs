@@ -33,6 +33,10 @@ enum Verb {
     Probe(net::host_tools::ProbeArgs),
     /// Says what should change on this host, and recommends a configuration; changes nothing
     Tune(net::host_tools::TuneArgs),
+    /// Fills an empty data directory from that of an Apache ZooKeeper server
+    Import(Box<net::server::ImportArgs>),
+    /// Writes a data directory for an Apache ZooKeeper server
+    Export(Box<net::server::ExportArgs>),
 }
 
 fn main() -> ExitCode {
@@ -48,5 +52,7 @@ fn main() -> ExitCode {
         Some(Verb::Ensemble(args)) => net::ensemble::main(&args),
         Some(Verb::Probe(args)) => net::host_tools::probe(&args),
         Some(Verb::Tune(args)) => net::host_tools::tune(&args),
+        Some(Verb::Import(args)) => net::server::import(&args),
+        Some(Verb::Export(args)) => net::server::export(&args),
     }
 }

@@ -5,7 +5,7 @@
 //! ```text
 //!  0  magic "RKMF"                8  server id u64              24  zxid of the checkpoint u64
 //!  4  format version u32         16  fingerprint of the hash key u64
-//! 32  number of partitions u32, and for each:
+//! 32  number of partitions u32, its highest bit set if the state was taken from elsewhere, and for each partition:
 //!       partition u16, zero u16, generation u32, zxid u64, nodes u64, live bytes u64, dead bytes u64,
 //!       number of segments u32, and for each: generation u32, number u32, size of the file u64, end u64
 //!     length of the system state u64, its crc32c u32, and the system state
@@ -21,6 +21,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: [u8; 4] = *b"RKMF";
 const FORMAT: u32 = 1;
+/// Set in the number of partitions when [`Manifest::is_installed`].
+const INSTALLED: u32 = 1 << 31;
 const PARTITION_BYTES: usize = 2 + 2 + 4 + 4 * 8 + 4;
 const SEGMENT_BYTES: usize = 4 + 4 + 8 + 8;
 
@@ -33,6 +35,9 @@ pub struct Manifest {
     pub hash_key: u64,
     /// The checkpoint's transaction.
     pub zxid: Zxid,
+    /// The state was taken from elsewhere (a leader's snapshot, another server's files), and the write-ahead log is not
+    /// known to have been begun anew behind it: what the log holds counts only if it was.
+    pub is_installed: bool,
     /// The partitions.
     pub partitions: Vec<PartitionCut>,
     /// State beside the tree, opaque here.
@@ -101,7 +106,8 @@ impl Manifest {
         for number in [self.server, self.hash_key, self.zxid.0] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        out.extend_from_slice(&(self.partitions.len() as u32).to_le_bytes());
+        let flags = if self.is_installed { INSTALLED } else { 0 };
+        out.extend_from_slice(&(self.partitions.len() as u32 | flags).to_le_bytes());
         for cut in &self.partitions {
             out.extend_from_slice(&cut.partition.0.to_le_bytes());
             out.extend_from_slice(&[0; 2]);
@@ -140,7 +146,9 @@ impl Manifest {
             return Err(ManifestError::Damaged("its checksum fails"));
         }
         let (server, hash_key, zxid) = (rest.u64()?, rest.u64()?, Zxid(rest.u64()?));
-        let count = rest.count(PARTITION_BYTES)?;
+        let count = rest.u32()?;
+        let is_installed = count & INSTALLED != 0;
+        let count = rest.fitting(count & !INSTALLED, PARTITION_BYTES)?;
         let partitions = (0..count).map(|_| decode_partition(&mut rest)).collect::<Result<_, _>>()?;
         let (system_bytes, system_crc) = (rest.u64()?, rest.u32()?);
         let system = usize::try_from(system_bytes).ok().and_then(|bytes| rest.take(bytes)).ok_or(SHORT)?;
@@ -150,7 +158,7 @@ impl Manifest {
         if rest.0.len() != crc.len() {
             return Err(ManifestError::Damaged("it is too long"));
         }
-        Ok(Manifest { server, hash_key, zxid, partitions, system: system.to_vec() })
+        Ok(Manifest { server, hash_key, zxid, is_installed, partitions, system: system.to_vec() })
     }
 }
 
@@ -201,7 +209,13 @@ impl<'a> Fields<'a> {
 
     /// A number of things of at least `each` bytes, which must be there.
     fn count(&mut self, each: usize) -> Result<usize, ManifestError> {
-        let count = self.u32()? as usize;
+        let count = self.u32()?;
+        self.fitting(count, each)
+    }
+
+    /// The same number, if as many things may be there.
+    fn fitting(&self, count: u32, each: usize) -> Result<usize, ManifestError> {
+        let count = count as usize;
         if count > self.0.len() / each { Err(SHORT) } else { Ok(count) }
     }
 }
@@ -227,6 +241,7 @@ mod tests {
             server: 7,
             hash_key: Manifest::fingerprint(&HashKey::new([9; HashKey::BYTES])),
             zxid: Zxid::new(3, 9),
+            is_installed: false,
             partitions: (0..4).map(cut).collect(),
             system: b"sessions and lists".to_vec(),
         }
@@ -235,6 +250,8 @@ mod tests {
     #[test]
     fn reads_back() {
         assert_eq!(Manifest::decode(&sample().encode()), Ok(sample()));
+        let installed = Manifest { is_installed: true, ..sample() };
+        assert_eq!(Manifest::decode(&installed.encode()), Ok(installed));
         let empty = Manifest { partitions: vec![], system: vec![], ..sample() };
         assert_eq!(Manifest::decode(&empty.encode()), Ok(empty));
     }

@@ -43,6 +43,23 @@ impl Shard {
         }
     }
 
+    /// The node with this hash as of a pin, wherever it lies among this shard's partitions. The entry stays good as
+    /// long as the pin.
+    pub fn entry(&self, pin: &PinId, hash: PathHash) -> Option<NodeEntry> {
+        let place = self.place(hash.partition(self.config.partitions))?;
+        self.node_at(pin.view(), place, hash)
+    }
+
+    /// The partitions of this shard.
+    pub fn partition_ids(&self) -> impl Iterator<Item = PartitionId> + '_ {
+        self.partitions.iter().map(|partition| partition.id())
+    }
+
+    /// Number of the partition that a hash belongs to.
+    pub fn partition_of(&self, hash: PathHash) -> PartitionId {
+        hash.partition(self.config.partitions)
+    }
+
     /// Reads the record of an entry that [`Self::scan`] has shown; `None` if the partition is not here.
     pub fn node(&self, partition: PartitionId, entry: &NodeEntry) -> Option<Result<NodeView<'_>, Damage>> {
         Some(self.partitions[self.place(partition)?].node(entry))

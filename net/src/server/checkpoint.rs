@@ -15,7 +15,7 @@ use std::io;
 /// # Errors
 /// The storage executor takes no more work.
 pub fn write(context: &Context, all: CutAll, reply: MailSender<Mail>) -> io::Result<()> {
-    let CutAll { zxid, system, cuts } = all;
+    let CutAll { zxid, system, is_installed, cuts } = all;
     let (mut partitions, mut files) = (Vec::new(), Vec::new());
     for mut cut in cuts {
         partitions.append(&mut cut.partitions);
@@ -26,6 +26,7 @@ pub fn write(context: &Context, all: CutAll, reply: MailSender<Mail>) -> io::Res
         server: server_id(context),
         hash_key: Manifest::fingerprint(context.topology.key()),
         zxid,
+        is_installed,
         partitions,
         system,
     };

@@ -601,6 +601,11 @@ impl Core {
                     role.measured(self.parts.now, part, &mut self.parts.post);
                 }
             }
+            Mail::Snapshot(part) => {
+                if let Some(role) = &mut self.parts.role {
+                    role.snapshots.part(part, &mut self.parts.post);
+                }
+            }
             Mail::Cut(cut) => {
                 if let Some(all) = self.parts.role.as_mut().and_then(|role| role.cut(cut)) {
                     checkpoint::write(&self.context, all, self.parts.post.return_address()).map_err(fatal)?;

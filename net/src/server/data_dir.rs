@@ -5,6 +5,9 @@
 //!   LOCK                 held while a server runs
 //!   identity             format version, number of partitions, directory id, key of the path hash; never changes
 //!   manifest             the last checkpoint
+//!   acceptedEpoch        the highest epoch promised, in decimal; absent until there was one
+//!   currentEpoch         the epoch whose history is held, likewise
+//!   importing            there while an import is under way or has failed: nothing else counts then
 //!   partitions/          logs: p<partition>-g<generation>-s<segment>.log
 //! dataLogDir/            dataDir unless set
 //!   wal/                 write-ahead log: <sequence>.wal
@@ -27,6 +30,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Marks a directory that an import is filling.
+pub const IMPORTING: &str = "importing";
 const MAGIC: &[u8; 8] = b"RINGKEEP";
 const FORMAT_VERSION: u32 = 1;
 const IDENTITY_BYTES: usize = 8 + 4 + 4 + 8 + HashKey::BYTES + 4;
@@ -58,6 +63,9 @@ pub enum DataDirError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An import did not come to its end.
+    #[error("an import into {0} did not come to its end; run it again, or empty the directory")]
+    Unfinished(PathBuf),
     /// It holds somebody else's data.
     #[error(
         "{0} holds the data of an Apache ZooKeeper server (version-2); Ringkeeper keeps its own format. Use an empty --data-dir"
@@ -148,6 +156,9 @@ impl DataDir {
             fs::create_dir_all(folder).map_err(|source| failed(folder, "create the folder", source))?;
         }
         let lock = DataDirLock::acquire(root).map_err(|error| DataDirError::Locked(error.to_string()))?;
+        if root.join(IMPORTING).exists() {
+            return Err(DataDirError::Unfinished(root.to_path_buf()));
+        }
         let path = root.join("identity");
         let identity = match fs::read(&path) {
             Ok(bytes) => {

@@ -17,6 +17,7 @@ use engine::zxid::Zxid;
 use hardware::block_file::BlockFile;
 use hardware::mapping::MappedSegment;
 use replication::ledger::SubtreeUsage;
+use replication::peer::snapshot::walk::Chunk;
 use replication::request::WriteAnswer;
 use replication::role::Input;
 use replication::wal::SegmentHandle;
@@ -61,6 +62,8 @@ pub enum Mail {
     Measured(Measured),
     /// From a shard to the replication role's core: its part of a checkpoint is written to its files.
     Cut(ShardCut),
+    /// From a shard to the replication role's core: its part of a snapshot.
+    Snapshot(SnapshotPart),
     /// From the storage executor: the manifest is durable, or is not.
     ManifestWritten {
         /// The zxid that it names.
@@ -111,6 +114,25 @@ pub enum ShardMail {
     Checkpoint {
         /// The zxid of the checkpoint; everything up to it has been sent before.
         zxid: Zxid,
+    },
+    /// Hold everything up to here open for a snapshot.
+    SnapshotBegin {
+        /// Which snapshot, counted by the replication role's core.
+        stream: u64,
+        /// Its zxid; everything up to it has been sent before, and nothing behind it.
+        zxid: Zxid,
+    },
+    /// Answer with the next nodes of a level, by [`Mail::Snapshot`].
+    SnapshotAsk {
+        /// Which snapshot.
+        stream: u64,
+        /// The level.
+        depth: u32,
+    },
+    /// A snapshot is finished, or given up.
+    SnapshotEnd {
+        /// Which snapshot.
+        stream: u64,
     },
     /// The manifest of the last checkpoint is durable: older generations of logs are not needed any more.
     CheckpointDone,
@@ -193,6 +215,16 @@ pub struct ShardCut {
     pub partitions: Vec<PartitionCut>,
     /// Files that were written to since the last checkpoint.
     pub files: Vec<Arc<BlockFile>>,
+}
+
+/// A shard's answer to [`ShardMail::SnapshotAsk`].
+pub struct SnapshotPart {
+    /// Which snapshot.
+    pub stream: u64,
+    /// Which shard.
+    pub shard: ShardId,
+    /// The nodes; `None` if the shard cannot show that state any more, and the snapshot is to be begun anew.
+    pub chunk: Option<Chunk>,
 }
 
 /// A shard's answer to [`ShardMail::Measure`] goes to the role's core, which adds the shards up.

@@ -11,9 +11,11 @@
 //! | `shard_host`, `segments`, `residency` | a shard, the files of its logs, what of them is in memory |
 //! | `role_host`, `wal_host`, `checkpoint` | the replication role, its log, its checkpoints |
 //! | `scrub` | reading everything on the disk again, in search of decay |
+//! | `snapshots` | the state of all shards as streams for learners |
 //! | `admission` | limits of the whole server |
 //! | `peers` | a member of an ensemble: its promises, its sockets |
 //! | `survey`, `status` | facts for operators' questions |
+//! | `transfer` | data directories of Apache ZooKeeper, read and written offline |
 
 mod admission;
 mod assemble;
@@ -35,10 +37,13 @@ mod scrub;
 mod segments;
 mod serve;
 mod shard_host;
+mod snapshots;
 mod status;
 mod survey;
 mod topology;
+mod transfer;
 mod view;
 mod wal_host;
 
 pub use serve::serve;
+pub use transfer::{ExportArgs, ImportArgs, export, import};

@@ -106,7 +106,9 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
     let begun = Instant::now();
     let role_config = role_config(context);
     let mut actions = Vec::new();
-    let (mut shards, mut role) = match read_manifest(context)? {
+    let manifest = read_manifest(context)?;
+    let base = base_of(manifest.as_ref());
+    let (mut shards, mut role) = match manifest {
         None => (fresh_shards(context), Role::fresh(role_config, &mut actions)),
         Some(manifest) => {
             let system = SystemState::decode(&manifest.system)?;
@@ -116,10 +118,11 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
     };
     remove_strays(context, &shards)?;
     let checkpoint = role.committed();
+    debug_assert_eq!(checkpoint, base.zxid());
     let loaded = begun.elapsed();
     let mut acls = AclTable::default();
     carry_out(&mut actions, &mut role, &mut shards, &mut acls);
-    let log = replay_log(context, checkpoint, &mut role, &mut shards, &mut acls)?;
+    let log = replay_log(context, base, &mut role, &mut shards, &mut acls)?;
     info!(
         znodes = role.ledger().node_count(),
         checkpoint = %checkpoint,
@@ -182,7 +185,8 @@ fn member(
     }))
 }
 
-fn role_config(context: &Context) -> RoleConfig {
+/// What the role is configured with.
+pub fn role_config(context: &Context) -> RoleConfig {
     let (local, ensemble) = (&context.config.local, &context.config.ensemble);
     RoleConfig {
         server: local.server_id.and_then(|id| u8::try_from(id).ok()).unwrap_or(1),
@@ -219,6 +223,15 @@ fn read_manifest(context: &Context) -> Result<Option<Manifest>, RestoreError> {
         return Err(RestoreError::ForeignManifest(path.clone()));
     }
     Ok(Some(manifest))
+}
+
+/// What the partitions hold without the log.
+fn base_of(manifest: Option<&Manifest>) -> Checkpoint {
+    match manifest {
+        None => Checkpoint::Local(Zxid::ZERO),
+        Some(manifest) if manifest.is_installed => Checkpoint::Installed(manifest.zxid),
+        Some(manifest) => Checkpoint::Local(manifest.zxid),
+    }
 }
 
 // ---- partitions ----
@@ -430,16 +443,17 @@ struct ReplayedLog {
 
 fn replay_log(
     context: &Context,
-    checkpoint: Zxid,
+    base: Checkpoint,
     role: &mut Role,
     shards: &mut [ShardHost],
     acls: &mut AclTable,
 ) -> Result<ReplayedLog, RestoreError> {
     let distributed = context.config.ensemble.is_distributed();
+    let checkpoint = base.zxid();
     let mut segments = wal_segments(&context.wal)?;
     let directory = DirectoryId(context.directory_id);
     let mut replay = Replay { role, shards, acls, actions: Vec::new(), failure: None };
-    let verdict = judge(&mut segments, directory, Checkpoint::Local(checkpoint), &mut |zxid, bytes| {
+    let verdict = judge(&mut segments, directory, base, &mut |zxid, bytes| {
         if !distributed && zxid > checkpoint {
             replay.committed(zxid, bytes);
         }
@@ -548,6 +562,19 @@ impl Replay<'_> {
                 None
             }
         }
+    }
+}
+
+/// Shows the transactions that the log still holds, in order: zxid, and header with record.
+///
+/// # Errors
+/// [`RestoreError`], also if the log is damaged.
+pub fn each_logged(context: &Context, each: &mut dyn FnMut(Zxid, &[u8])) -> Result<(), RestoreError> {
+    let base = base_of(read_manifest(context)?.as_ref());
+    let mut segments = wal_segments(&context.wal)?;
+    match judge(&mut segments, DirectoryId(context.directory_id), base, each) {
+        Verdict::Clean(_) | Verdict::TornTail(..) => Ok(()),
+        Verdict::Damage(damage) => Err(RestoreError::Wal(format!("{damage}. {}", damage.remedy(true)))),
     }
 }
 

@@ -9,6 +9,7 @@ use super::mail::{ClientMail, Mail, Measured, ShardCut, ShardMail};
 use super::marks::Marks;
 use super::peers::MemberHost;
 use super::post::Post;
+use super::snapshots::Snapshots;
 use super::status::Status;
 use super::topology::Topology;
 use super::wal_host::WalHost;
@@ -20,7 +21,7 @@ use replication::ledger::SubtreeUsage;
 use replication::node;
 use replication::role::{Action, Input, Now, Role};
 use replication::wal::{Durable, Truncation};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Between two checkpoints lies this many times what the first one took, however many transactions come: flushing must
@@ -37,15 +38,28 @@ pub enum Seat {
     Member(Box<MemberHost>),
 }
 
+impl Seat {
+    /// The role; `None` when a member has ended.
+    pub fn role(&self) -> Option<&Role> {
+        match self {
+            Seat::Alone(role) => Some(role),
+            Seat::Member(member) => member.role(),
+        }
+    }
+}
+
 /// The role, hosted.
 pub struct RoleHost {
     seat: Seat,
     /// Its log.
     pub wal: WalHost,
+    /// Snapshots under way.
+    pub snapshots: Snapshots,
     topology: Arc<Topology>,
     marks: Arc<Marks>,
     actions: Vec<Action>,
-    measuring: Option<(SubtreeUsage, u16)>,
+    /// Measurements under way: what the shards have said so far, and how many still owe their part.
+    measuring: BTreeMap<Arc<str>, (SubtreeUsage, u16)>,
     checkpoint: Option<Checkpoint>,
     snap_count: u64,
     since_checkpoint: u64,
@@ -72,6 +86,8 @@ pub struct CutAll {
     pub zxid: Zxid,
     /// The system state.
     pub system: Vec<u8>,
+    /// Whether the log is still to be begun anew behind this state.
+    pub is_installed: bool,
     /// Every shard's part.
     pub cuts: Vec<ShardCut>,
 }
@@ -91,10 +107,11 @@ impl RoleHost {
             status,
             cutting: false,
             wal,
+            snapshots: Snapshots::new(Arc::clone(&topology)),
             topology,
             marks,
             actions: Vec::new(),
-            measuring: None,
+            measuring: BTreeMap::new(),
             checkpoint: None,
             snap_count,
             since_checkpoint: 0,
@@ -106,10 +123,7 @@ impl RoleHost {
 
     /// The role itself, for figures and bounds; `None` when a member has ended.
     pub fn role(&self) -> Option<&Role> {
-        match &self.seat {
-            Seat::Alone(role) => Some(role),
-            Seat::Member(member) => member.role(),
-        }
+        self.seat.role()
     }
 
     /// The member, if this server is one of several.
@@ -273,13 +287,13 @@ impl RoleHost {
 
     /// A shard's part of a measurement.
     pub fn measured(&mut self, now: Now, part: Measured, post: &mut Post) {
-        let Some((sum, left)) = &mut self.measuring else { return };
+        let Some((sum, left)) = self.measuring.get_mut(&part.path) else { return };
         sum.count += part.usage.count;
         sum.bytes += part.usage.bytes;
         *left -= 1;
         if *left == 0 {
             let usage = *sum;
-            self.measuring = None;
+            self.measuring.remove(&part.path);
             self.step(now, Input::Measured { path: part.path, usage }, post);
         }
     }
@@ -292,7 +306,8 @@ impl RoleHost {
             return None;
         }
         let cuts = std::mem::take(&mut checkpoint.cuts);
-        Some(CutAll { zxid: checkpoint.zxid, system: std::mem::take(&mut checkpoint.system), cuts })
+        let (zxid, system) = (checkpoint.zxid, std::mem::take(&mut checkpoint.system));
+        Some(CutAll { zxid, system, is_installed: self.wal.is_resetting(), cuts })
     }
 
     /// The manifest with this zxid is durable: the log below it is no longer needed.
@@ -350,7 +365,8 @@ impl RoleHost {
                 post.send(origin.core, Mail::Client(ClientMail::Ephemerals { origin, at, paths }));
             }
             Action::Measure { path, at: _ } => {
-                self.measuring = Some((SubtreeUsage::default(), self.topology.shards()));
+                let owed = (SubtreeUsage::default(), self.topology.shards());
+                self.measuring.insert(Arc::clone(&path), owed);
                 for shard in 0..self.topology.shards() {
                     let shard = engine::ids::ShardId(shard);
                     let mail = ShardMail::Measure { path: Arc::clone(&path) };

@@ -64,7 +64,7 @@ fn run(config: Config) -> ExitCode {
 }
 
 /// Reads what the arguments name: the file, what the file names in turn, and the environment.
-fn gather(args: &ServeArgs) -> Result<RawConfig, String> {
+pub(super) fn gather(args: &ServeArgs) -> Result<RawConfig, String> {
     let mut raw = RawConfig::new();
     raw.add_environment(
         std::env::vars_os().filter_map(|(key, value)| key.into_string().ok().zip(value.into_string().ok())),
@@ -89,7 +89,7 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(file).map_err(|problem| format!("configuration file {}: {problem}", file.display()))
 }
 
-fn start_logging(level: LogLevel, format: LogFormat) {
+pub(super) fn start_logging(level: LogLevel, format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level.as_str()));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

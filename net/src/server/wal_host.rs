@@ -125,6 +125,11 @@ impl WalHost {
         self.writer.is_cutting()
     }
 
+    /// Whether the log is still to be begun anew behind a state that was taken from elsewhere.
+    pub fn is_resetting(&self) -> bool {
+        self.writer.is_resetting()
+    }
+
     /// Why this log takes no more, if so: the server must stop.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()

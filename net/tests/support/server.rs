@@ -48,12 +48,13 @@ pub struct ServerConfig {
     shards: usize,
     settings: Vec<(String, String)>,
     wrapper: Vec<String>,
+    reference: bool,
 }
 
 impl ServerConfig {
     /// The tests' usual server: ticks of one second, no limit on connections, every four-letter word, TTL nodes.
     pub fn new(shards: usize) -> ServerConfig {
-        ServerConfig { shards, settings: Vec::new(), wrapper: Vec::new() }
+        ServerConfig { shards, settings: Vec::new(), wrapper: Vec::new(), reference: is_reference() }
             .set("tickTime", "1000")
             .set("clientPortAddress", "127.0.0.1")
             .set("maxClientCnxns", "0")
@@ -72,6 +73,12 @@ impl ServerConfig {
     /// The same run by another program that takes the command line behind its own arguments (`nsenter`, `prlimit`).
     pub fn wrapped(mut self, wrapper: &[&str]) -> ServerConfig {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Apache ZooKeeper, whichever server is under test.
+    pub fn reference(mut self) -> ServerConfig {
+        self.reference = true;
         self
     }
 
@@ -98,7 +105,7 @@ impl ServerConfig {
     /// The same with the process's log and working directory in `scratch`.
     pub fn spawn_at(&self, data: &Path, scratch: &Path, port: u16) -> Process {
         let mut words = self.wrapper.clone();
-        if is_reference() {
+        if self.reference {
             words.extend(self.reference_words(data, scratch, port));
         } else {
             words.extend(self.ringkeeper_words(data, port));

@@ -54,6 +54,16 @@ pub fn run_java(class: &str, arguments: &[&str]) {
     run_to_end(&format!("java/{class}.java"), command);
 }
 
+/// Whether Apache ZooKeeper can be started; why not, if so.
+pub fn reference_server() -> Result<(), String> {
+    let missing = class_path(server_jars()).split(':').find(|jar| !Path::new(jar).exists()).map(str::to_owned);
+    match missing {
+        Some(jar) => Err(format!("{jar} is missing (Debian package libzookeeper-java)")),
+        None if !is_good(Command::new("java").arg("-version")) => Err("no java".to_owned()),
+        None => Ok(()),
+    }
+}
+
 /// `net/tests`.
 pub fn tests_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")

@@ -188,7 +188,7 @@ impl Ledger {
 }
 
 /// Path, children, ACL and aversion of the nodes of a fresh tree; everything else about them is zero.
-const FRESH: [(&str, u32, AclId, i32); 4] = [
+pub(crate) const FRESH: [(&str, u32, AclId, i32); 4] = [
     ("/", 1, AclId::OPEN, 0),
     ("/zookeeper", 2, AclId::OPEN, 0),
     ("/zookeeper/quota", 0, AclId::OPEN, 0),

@@ -32,6 +32,7 @@ pub use acls::Acls;
 pub use answer::answer;
 pub use fix_acl::Schemes;
 pub use kept::Reapable;
+pub(crate) use load::FRESH;
 pub use load::{LedgerLoader, LoadError, NodeFact, bootstrap_pieces};
 pub use nodes::NodeState;
 pub use quota::{Quota, QuotaNode, StatsTrack, Usage};

@@ -14,6 +14,7 @@
 
 pub mod election;
 pub mod ensemble;
+pub mod files;
 pub mod history;
 pub mod leader;
 pub mod learner;
@@ -21,6 +22,7 @@ pub mod links;
 #[cfg(test)]
 mod mistake;
 pub mod quorum_set;
+pub mod snapshot;
 pub mod wire;
 
 #[cfg(test)]

@@ -313,6 +313,15 @@ impl WalWriter {
         self.cut.is_some() || self.link_is_due || in_flight.is_some_and(|link| link.kind != LinkKind::Rollover)
     }
 
+    /// Whether the log is still to be begun anew ([`reset`](Self::reset), or by [`resume`](Self::resume) behind an
+    /// installed checkpoint): as long as it is, a checkpoint has to stay an installed one.
+    pub fn is_resetting(&self) -> bool {
+        let in_flight = self.in_flight.and_then(|write| write.link);
+        matches!(self.cut, Some(Cut::Reset(_)))
+            || self.link_is_due
+            || in_flight.is_some_and(|link| link.kind == LinkKind::Reset)
+    }
+
     /// Takes out of the log the segments that a checkpoint at `upto` makes dispensable, keeping what the configuration
     /// keeps for followers. To be removed in the order given, so that no gap can ever be seen.
     pub fn retire(&mut self, upto: Zxid) -> Vec<RetiredSegment> {

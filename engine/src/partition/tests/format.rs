@@ -52,6 +52,7 @@ fn manifest(partition: &Partition) -> Manifest {
         server: 3,
         hash_key: Manifest::fingerprint(&HashKey::new([1; HashKey::BYTES])),
         zxid: Zxid::new(1, 20),
+        is_installed: false,
         partitions: vec![cut],
         system: b"system state".to_vec(),
     }

@@ -343,8 +343,14 @@ impl World {
         while !self.partition.is_written(&cut) {
             self.host.work(&mut self.partition, 1);
         }
-        let manifest =
-            Manifest { server: 1, hash_key: 2, zxid: cut.zxid, partitions: vec![cut.clone()], system: Vec::new() };
+        let manifest = Manifest {
+            server: 1,
+            hash_key: 2,
+            zxid: cut.zxid,
+            is_installed: false,
+            partitions: vec![cut.clone()],
+            system: Vec::new(),
+        };
         let cut = Manifest::decode(&manifest.encode()).unwrap().partitions.remove(0);
         self.partition.manifest_durable(&cut);
         self.host.relied_on = cut.segments.clone();
