@@ -11,6 +11,8 @@
 //!   election (votes, rounds)  -- the leader is L -->  leading or following
 //!       \______________________ ensemble (members, quorums) ______/
 //! ```
+//!
+//! [`election::port`] joins elections and links: it is what a host drives for the election port.
 
 pub mod election;
 pub mod ensemble;

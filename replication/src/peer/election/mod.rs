@@ -1,7 +1,7 @@
 //! Fast leader election (`FastLeaderElection`): who shall lead, by rounds of votes.
 //!
 //! 1. [`ElectionInput::Look`] begins a round: the server votes for itself and tells every voter.
-//! 2. A better vote ([`order::beats`]: epoch, zxid, number) of the same round is adopted and told; a higher round is
+//! 2. A better vote (by epoch, then zxid, then number) of the same round is adopted and told; a higher round is
 //!    joined; to a lower one the own vote is the answer.
 //! 3. When a quorum of both configurations agrees with the own vote, and nothing better arrives for 200 ms, the round is
 //!    decided. Silence before that makes the vote go out again, ever less often.

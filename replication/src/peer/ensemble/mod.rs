@@ -124,10 +124,16 @@ impl Ensemble {
 
     /// Whether these servers form a quorum. Those that do not vote here are not counted, nor is anyone twice.
     pub fn has_quorum<'a>(&self, sids: impl IntoIterator<Item = &'a ServerId>) -> bool {
-        let present: BTreeSet<ServerId> = sids.into_iter().copied().filter(|sid| self.is_voter(*sid)).collect();
+        let present: BTreeSet<ServerId> = sids.into_iter().copied().collect();
+        self.has_quorum_of(|sid| present.contains(&sid))
+    }
+
+    /// The same for the voters that `present` says yes to; a majority is counted without an allocation.
+    pub fn has_quorum_of(&self, present: impl Fn(ServerId) -> bool) -> bool {
+        let present = self.voters().filter(|sid| present(*sid));
         match &self.system {
-            QuorumSystem::Majority => present.len() > self.voters().count() / 2,
-            QuorumSystem::Hierarchical(hierarchy) => hierarchy.has_quorum(present.into_iter()),
+            QuorumSystem::Majority => present.count() > self.voters().count() / 2,
+            QuorumSystem::Hierarchical(hierarchy) => hierarchy.has_quorum(present),
         }
     }
 

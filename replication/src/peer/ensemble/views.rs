@@ -67,7 +67,12 @@ impl Views {
 
     /// Whether these servers are a quorum of the committed configuration, and of the one under way if there is one.
     pub fn has_quorum(&self, sids: &BTreeSet<ServerId>) -> bool {
-        self.committed.has_quorum(sids) && (!self.is_changing() || self.last_seen.has_quorum(sids))
+        self.has_quorum_of(|sid| sids.contains(&sid))
+    }
+
+    /// The same for the voters that `present` says yes to.
+    pub fn has_quorum_of(&self, present: impl Fn(ServerId) -> bool) -> bool {
+        self.committed.has_quorum_of(&present) && (!self.is_changing() || self.last_seen.has_quorum_of(&present))
     }
 
     /// Whether a reconfiguration may be asked for now, on the condition that the configuration has version `expected`

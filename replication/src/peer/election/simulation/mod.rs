@@ -102,7 +102,7 @@ fn run(seed: u64, crashes: bool) {
 
 /// How many seeds each test runs; `RINGKEEPER_ELECTION_SEEDS` sets it for a long campaign.
 fn seeds() -> std::ops::Range<u64> {
-    0..std::env::var("RINGKEEPER_ELECTION_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+    0..std::env::var("RINGKEEPER_ELECTION_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
 }
 
 #[test]

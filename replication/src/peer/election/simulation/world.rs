@@ -237,6 +237,10 @@ impl World {
             leads(&self.nodes[&role.leader]) && !self.net.is_blocked(sid, role.leader)
         };
         if !well {
+            // A leader that nobody hears goes on writing what nobody else has, until it notices.
+            if sid == role.leader && role.epoch.is_some() && self.net.dice.chance(30) {
+                self.nodes.get_mut(&sid).unwrap().key.1 += 1;
+            }
             if self.net.now_ms - role.well_ms > PATIENCE_MS {
                 self.look(sid);
             }
