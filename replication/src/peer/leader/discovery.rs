@@ -58,9 +58,21 @@ impl Leader {
             }
             self.decide_epoch(out);
         } else if self.phase != Phase::Promising {
+            if self.is_established() && accepted > self.epoch && self.configurations.committed.members.is_voter(sid) {
+                self.make_way(sid, accepted, out);
+                return Ok(());
+            }
             self.propose_epoch(now_ms, learner, out);
         }
         Ok(())
+    }
+
+    /// A voter has promised a later epoch to a leader that came to nothing. It could not follow this one however long it
+    /// lasts (Java's leaves it outside), so the next epoch begins, above that promise. Only a candidate to whom a quorum
+    /// presented itself proposes an epoch, so this cannot go on for ever.
+    fn make_way(&mut self, sid: u64, accepted: u32, out: &mut Vec<Action>) {
+        out.push(Action::PersistAcceptedEpoch(accepted));
+        self.resign(ResignReason::Outbid { sid, accepted, epoch: self.epoch }, out);
     }
 
     /// The epoch is one above all that a quorum has promised, this server included.

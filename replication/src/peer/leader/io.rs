@@ -237,7 +237,7 @@ pub enum Action {
         /// The configuration.
         configuration: Configuration,
     },
-    /// A request of a learner's client.
+    /// A request of a learner's client. The host reads no further from the learner while the role has no room.
     Request {
         /// From whom; owns the session.
         learner: LearnerId,
@@ -267,7 +267,8 @@ pub enum Action {
         /// Its timeout in milliseconds.
         timeout_ms: i32,
     },
-    /// It is over: close all connections, look for a leader. Nothing follows.
+    /// It is over: close all connections, look for a leader. An epoch on its way to the disk still gets there. Nothing
+    /// follows.
     Resign(ResignReason),
 }
 
@@ -370,6 +371,16 @@ pub enum ResignReason {
     /// There is no further epoch.
     #[error("epoch {0} is the last there is")]
     LastEpoch(u32),
+    /// A voter cannot follow because of what it has promised.
+    #[error("server {sid} has promised epoch {accepted} and cannot follow in epoch {epoch}; a new epoch begins")]
+    Outbid {
+        /// Which voter.
+        sid: u64,
+        /// Its promise.
+        accepted: u32,
+        /// The epoch being led.
+        epoch: u32,
+    },
     /// The host wants it.
     #[error("leading was given up")]
     Asked,

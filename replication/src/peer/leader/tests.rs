@@ -260,6 +260,16 @@ fn the_epoch_is_above_all_promises_of_a_quorum() {
     }
 }
 
+/// A voter that has promised a later epoch would stay outside for as long as this one lasts.
+#[test]
+fn a_leader_makes_way_for_a_promise_that_a_voter_gave() {
+    let mut bench = Setup::of(&[1, 2, 3]).established();
+    assert!(bench.present(8, 8, 3).resigned().is_none(), "a stranger's promise is its own affair");
+    let done = bench.present(3, 3, 3);
+    assert!(done.has("PersistAcceptedEpoch(3)"), "the next epoch is above it");
+    assert_eq!(done.resigned(), Some(&ResignReason::Outbid { sid: 3, accepted: 3, epoch: 1 }));
+}
+
 #[test]
 fn epochs_end_somewhere() {
     let (mut bench, _) = Setup::of(&[1, 2, 3]).start();

@@ -169,7 +169,8 @@ pub enum Action {
         /// Its text as it came.
         text: Bytes,
     },
-    /// The next transaction, to be logged and kept outstanding.
+    /// The next transaction, to be logged and kept outstanding. The host reads no further from the leader while the log
+    /// has no room.
     Log {
         /// Its place.
         zxid: Zxid,
@@ -211,7 +212,7 @@ pub enum Action {
         cxid: i32,
     },
     /// It is over: close the connection, drop a stage, finish or drop a cut that is under way, and look for a leader.
-    /// Nothing follows.
+    /// An epoch on its way to the disk still gets there. Nothing follows.
     Leave(LeaveReason),
 }
 

@@ -91,7 +91,7 @@ fn forgetting_a_promise_is_noticed() {
 
 #[test]
 fn passing_over_trunc_is_noticed() {
-    is_noticed(Mistake::SkipTrunc, &["differs from what was committed"]);
+    is_noticed(Mistake::SkipTrunc, &["differs from what was committed", "committed without a quorum"]);
 }
 
 #[test]

@@ -590,13 +590,12 @@ impl World {
         for event in jobs {
             let finished = self.chance.percent(50);
             let Some(node) = self.nodes.get_mut(&sid) else { continue };
-            if let (Event::Disk { job, .. }, true) = (event, finished) {
-                match job {
-                    DiskJob::Accepted(_) | DiskJob::Current(_) => node.write_epoch(&job)?,
-                    DiskJob::Truncate(to) => node.disk.truncate(to),
-                    DiskJob::Install(zxid, entries) => node.install(zxid, entries),
-                    _ => {}
-                }
+            let Event::Disk { job, .. } = event else { continue };
+            match job {
+                DiskJob::Accepted(_) | DiskJob::Current(_) => node.write_epoch(&job)?,
+                DiskJob::Truncate(to) if finished => node.disk.truncate(to),
+                DiskJob::Install(zxid, entries) if finished => node.install(zxid, entries),
+                _ => {}
             }
         }
         self.hang_up_all(sid);
