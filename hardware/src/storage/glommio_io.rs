@@ -24,7 +24,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use glommio::io::{DmaFile, OpenOptions};
-use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement, executor, spawn_local};
+use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement, executor, spawn_local};
 
 use super::direct::{Access, Answer, FileId, Queue, Request};
 
@@ -162,7 +162,7 @@ async fn carry_out(request: Request, desk: &Desk) {
         }
         Request::Read { id, offset, len, reply } => {
             let result = with_file(desk, id, |file| async move {
-                Ok(file.read_at_aligned(offset, len).await.map_err(io::Error::from)?.to_vec())
+                Ok(file.read_at_aligned(offset, len).await.map_err(system_error)?.to_vec())
             });
             answer(&reply, offset, result.await);
         }
@@ -176,7 +176,7 @@ async fn carry_out(request: Request, desk: &Desk) {
                         let text = format!("{count} of {} bytes written at {offset}", bytes.len());
                         Err(io::Error::new(io::ErrorKind::WriteZero, text))
                     }
-                    Err(error) => Err(error.into()),
+                    Err(error) => Err(system_error(error)),
                 }
             });
             answer(&reply, offset, result.await);
@@ -217,7 +217,15 @@ async fn with_file<R: Future<Output = io::Result<Vec<u8>>>>(
 async fn open(file: &File, access: Access) -> io::Result<DmaFile> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // Also to write, because glommio tries out with a read what the device can do.
-    OpenOptions::new().read(true).write(access == Access::Write).dma_open(&path).await.map_err(io::Error::from)
+    OpenOptions::new().read(true).write(access == Access::Write).dma_open(&path).await.map_err(system_error)
+}
+
+/// The system's own error: glommio's conversion loses its number.
+fn system_error(error: GlommioError<()>) -> io::Error {
+    match error {
+        GlommioError::EnhancedIoError { source, .. } => source,
+        error => error.into(),
+    }
 }
 
 fn answer(reply: &mpsc::Sender<Answer>, offset: u64, result: io::Result<Vec<u8>>) {

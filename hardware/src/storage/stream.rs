@@ -158,6 +158,11 @@ pub(super) fn write_stream(
     let create = || OpenOptions::new().read(true).write(true).create_new(true).open(path);
     let file = remove_file(path).and_then(|()| create()).map_err(|error| with_path(path, error))?;
     let file = Arc::new(file);
+    if direct.is_some() {
+        // glommio tries out on the first block of the first file of a device how it can be read, and takes no bytes for
+        // success.
+        file.write_all_at(&[0; BLOCK_BYTES], 0).map_err(|error| abandon(path, error))?;
+    }
     let direct = direct.and_then(|direct| direct.open(&file, Access::Write, inbox));
     let mut writer = Writer { file, direct, unanswered: BTreeMap::new(), pending: Vec::new(), offset: 0 };
     writer
@@ -202,8 +207,10 @@ impl Writer {
         self.settle(0, inbox)?;
         // What is left is no whole step, maybe not even whole blocks, so it goes through the cache.
         self.file.write_all_at(&self.pending, self.offset)?;
+        let total = self.offset + self.pending.len() as u64;
+        self.file.set_len(total)?;
         self.file.sync_all()?;
-        Ok(self.offset + self.pending.len() as u64)
+        Ok(total)
     }
 
     fn put(&mut self, step: Vec<u8>, inbox: &Inbox) -> io::Result<()> {
