@@ -170,7 +170,9 @@ impl FromStr for Mix {
         if !text.contains('=') {
             let presets = names(PRESETS.map(|(name, _, _)| name));
             let ops = names(Op::ALL.map(Op::name));
-            bail!("no mix is called {text:?}; presets are {presets}; operations are {ops}; or shares as in get=9,set=1");
+            bail!(
+                "no mix is called {text:?}; presets are {presets}; operations are {ops}; or shares as in get=9,set=1"
+            );
         }
         let share = |part: &str| {
             let (op, share) = part.split_once('=').with_context(|| format!("{part:?} is not operation=share"))?;

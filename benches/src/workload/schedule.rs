@@ -119,7 +119,9 @@ impl<'de> Deserialize<'de> for Schedule {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Schedule, D::Error> {
         let wrong = |error: anyhow::Error| serde::de::Error::custom(format!("{error:#}"));
         let segment = |text: SegmentText| match text {
-            SegmentText { lasts, rate: Some(rate), from: None, to: None } => Ok(Segment { lasts, from: rate, to: rate }),
+            SegmentText { lasts, rate: Some(rate), from: None, to: None } => {
+                Ok(Segment { lasts, from: rate, to: rate })
+            }
             SegmentText { lasts, rate: None, from: Some(from), to: Some(to) } => Ok(Segment { lasts, from, to }),
             _ => Err(anyhow::anyhow!("a segment takes for and rate, or for, from and to")),
         };

@@ -2,8 +2,8 @@
 
 use super::data_dir::DataDir;
 use super::residency::ResidencyClock;
-use super::status::Status;
 use super::scrub::ScrubCounters;
+use super::status::Status;
 use super::topology::Topology;
 use crate::connection::{AuthPolicy, ConnectionLimits};
 use hardware::storage::StorageHandle;

@@ -126,11 +126,7 @@ impl Core {
     /// Puts a core together, on its own thread.
     pub fn new(parts: CoreParts, reactor: Reactor, post: Post, inbox: MailReceiver<Mail>) -> Core {
         let CoreParts { id, context, marks, admission, clock, listener, shard, role, acls } = parts;
-        let role = role.map(|(seat, wal)| {
-            let snap_count = u64::from(context.config.local.storage.snap_count);
-            let (topology, status) = (Arc::clone(&context.topology), Arc::clone(&context.status));
-            RoleHost::new(seat, wal, topology, Arc::clone(&marks), snap_count, status)
-        });
+        let role = role.map(|(seat, wal)| RoleHost::new(seat, wal, &context, Arc::clone(&marks)));
         let shards = usize::from(context.topology.shards());
         let parts = Parts {
             id,
@@ -629,6 +625,12 @@ impl Core {
                 }
             }
             Mail::Serving(serving) => self.serve_as(serving),
+            Mail::Incoming { number, event } => {
+                if let Some(role) = &mut self.parts.role {
+                    role.incoming(self.parts.now, number, event, &mut self.parts.post);
+                }
+            }
+            Mail::ReplaceShard(shard) => self.parts.shard = Some(*shard),
             Mail::Reset(effect) => self.reset(effect),
             Mail::Look => {}
             Mail::RoleDone => self.role_done = true,

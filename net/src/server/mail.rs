@@ -4,6 +4,8 @@
 //! before its mark moves past it, and what the replication role has to say before the commit point does; see
 //! [`super::marks`].
 
+use super::peers::IncomingEvent;
+use super::shard_host::ShardHost;
 use super::survey::SurveyPart;
 use crate::connection::Serving;
 use crate::four_letter::{Effect, Needs};
@@ -80,6 +82,15 @@ pub enum Mail {
         /// The connected socket.
         result: io::Result<OwnedFd>,
     },
+    /// From the thread that takes in a leader's snapshot.
+    Incoming {
+        /// Which snapshot.
+        number: u64,
+        /// What happened.
+        event: IncomingEvent,
+    },
+    /// To the core of a shard: this one takes its place, with the state of a leader's snapshot. Nobody is served.
+    ReplaceShard(Box<ShardHost>),
     /// To every core: from here on clients are served in this way. Whoever is connected when that ends is let go.
     Serving(Serving),
     /// To every core: set counters back.

@@ -273,6 +273,28 @@ enum Found {
     Failed(RestoreError),
 }
 
+/// A state that a manifest names, rebuilt from its files.
+pub struct LoadedState {
+    /// As of which transaction.
+    pub zxid: Zxid,
+    /// The shards, by number.
+    pub shards: Vec<ShardHost>,
+    /// What the role must know of the tree.
+    pub ledger: replication::ledger::Ledger,
+    /// Sessions and lists.
+    pub system: SystemState,
+}
+
+/// Rebuilds what a manifest names, beside whatever is in use.
+///
+/// # Errors
+/// [`RestoreError`].
+pub fn load_state(context: &Context, manifest: &Manifest) -> Result<LoadedState, RestoreError> {
+    let system = SystemState::decode(&manifest.system)?;
+    let (shards, ledger) = load_partitions(context, &role_config(context), manifest, &system)?;
+    Ok(LoadedState { zxid: manifest.zxid, shards, ledger, system })
+}
+
 fn load_partitions(
     context: &Context,
     role_config: &RoleConfig,

@@ -5,11 +5,13 @@
 //! the log reports only what a completed write covered.
 
 use super::clock::Clock;
+use super::context::Context;
 use super::mail::{ClientMail, Mail, Measured, ShardCut, ShardMail};
 use super::marks::Marks;
-use super::peers::MemberHost;
+use super::peers::{Incoming, IncomingEvent, MemberHost};
 use super::post::Post;
-use super::snapshots::Snapshots;
+use super::restore::LoadedState;
+use super::snapshots::{SnapshotBytes, Snapshots};
 use super::status::Status;
 use super::topology::Topology;
 use super::wal_host::WalHost;
@@ -20,9 +22,11 @@ use hardware::reactor::Reactor;
 use replication::ledger::SubtreeUsage;
 use replication::node;
 use replication::role::{Action, Input, Now, Role};
+use replication::session::LearnerId;
 use replication::wal::{Durable, Truncation};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use tracing::warn;
 
 /// Between two checkpoints lies this many times what the first one took, however many transactions come: flushing must
 /// not take all of a disk that is fast.
@@ -68,8 +72,23 @@ pub struct RoleHost {
     drained: bool,
     fault: Option<String>,
     status: Arc<Status>,
-    /// A cut of the log is not durable yet, and the member waits for it.
-    cutting: bool,
+    /// The log is being cut or begun anew, and the member waits for that to be durable.
+    cutting: Option<Cutting>,
+    context: Arc<Context>,
+    /// Snapshots for learners: whose, and the number of the stream.
+    outgoing: Vec<(LearnerId, u64)>,
+    /// The leader's snapshot.
+    incoming: Option<Incoming>,
+    /// It is to become the state when the checkpoint under way is over: two manifests must not cross.
+    seal_is_due: bool,
+    incoming_count: u64,
+}
+
+/// What the member hears when the log has its new end.
+#[derive(Clone, Copy)]
+enum Cutting {
+    Truncated,
+    Installed,
 }
 
 /// A checkpoint that is being taken.
@@ -93,19 +112,18 @@ pub struct CutAll {
 }
 
 impl RoleHost {
-    /// Hosts a role that has replayed its log. `snap_count` transactions lie between two checkpoints.
-    pub fn new(
-        seat: Seat,
-        wal: WalHost,
-        topology: Arc<Topology>,
-        marks: Arc<Marks>,
-        snap_count: u64,
-        status: Arc<Status>,
-    ) -> RoleHost {
+    /// Hosts a role that has replayed its log.
+    pub fn new(seat: Seat, wal: WalHost, context: &Arc<Context>, marks: Arc<Marks>) -> RoleHost {
+        let topology = Arc::clone(&context.topology);
         RoleHost {
             seat,
-            status,
-            cutting: false,
+            status: Arc::clone(&context.status),
+            cutting: None,
+            context: Arc::clone(context),
+            outgoing: Vec::new(),
+            incoming: None,
+            seal_is_due: false,
+            incoming_count: 0,
             wal,
             snapshots: Snapshots::new(Arc::clone(&topology)),
             topology,
@@ -113,7 +131,7 @@ impl RoleHost {
             actions: Vec::new(),
             measuring: BTreeMap::new(),
             checkpoint: None,
-            snap_count,
+            snap_count: u64::from(context.config.local.storage.snap_count),
             since_checkpoint: 0,
             next_checkpoint_ms: i64::MIN,
             drained: false,
@@ -204,11 +222,21 @@ impl RoleHost {
         match &self.seat {
             Seat::Alone(_) => self.step(now, Input::Durable(durable), post),
             Seat::Member(_) => {
-                if self.cutting && !self.wal.is_cutting() {
-                    self.cutting = false;
-                    self.step_member(now, node::Input::LogTruncated(durable), post);
-                } else if !self.cutting {
-                    self.step_member(now, node::Input::Durable(durable), post);
+                let Some(cutting) = self.cutting else {
+                    return self.step_member(now, node::Input::Durable(durable), post);
+                };
+                if self.wal.is_cutting() {
+                    return;
+                }
+                self.cutting = None;
+                match cutting {
+                    Cutting::Truncated => self.step_member(now, node::Input::LogTruncated(durable), post),
+                    Cutting::Installed => {
+                        if let Some(node) = self.member().and_then(MemberHost::node_mut) {
+                            node.begin_log_at(durable);
+                        }
+                        self.step_member(now, node::Input::SnapshotInstalled, post);
+                    }
                 }
             }
         }
@@ -236,7 +264,7 @@ impl RoleHost {
                         let end = self.wal.durable();
                         queue.extend(member.step(now, node::Input::LogTruncated(end)));
                     }
-                    Ok(Truncation::Pending) => self.cutting = true,
+                    Ok(Truncation::Pending) => self.cutting = Some(Cutting::Truncated),
                     Err(problem) => self.fault = Some(problem.to_string()),
                 },
                 node::Action::Standing(standing) => {
@@ -249,6 +277,47 @@ impl RoleHost {
                     }
                 }
                 node::Action::Fail(why) => self.fault = Some(why),
+                node::Action::SnapshotWanted(learner) => {
+                    let Some(system) = member.role().map(Role::system_state) else { continue };
+                    let zxid = system.zxid;
+                    let number = self.snapshots.begin(system, post);
+                    self.outgoing.push((learner, number));
+                    queue.extend(member.step(now, node::Input::SnapshotAt(learner, zxid)));
+                }
+                node::Action::SnapshotBegin(zxid) => {
+                    self.incoming_count += 1;
+                    let (number, reply) = (self.incoming_count, post.return_address());
+                    match Incoming::begin(&self.context, number, zxid, reply) {
+                        Ok(incoming) => self.incoming = Some(incoming),
+                        Err(problem) => self.fault = Some(format!("no thread for the leader's snapshot: {problem}")),
+                    }
+                }
+                node::Action::SnapshotBytes(bytes) => {
+                    if let Some(incoming) = &self.incoming {
+                        incoming.bytes(bytes);
+                    }
+                }
+                node::Action::SnapshotEnd { .. } => {
+                    self.seal_is_due = true;
+                    self.seal();
+                }
+                node::Action::CloseLearner(learner) => {
+                    self.end_outgoing(Some(learner), post);
+                    let Seat::Member(member) = &mut self.seat else { return };
+                    member.post(node::Action::CloseLearner(learner));
+                }
+                node::Action::Listen(false) => {
+                    self.end_outgoing(None, post);
+                    let Seat::Member(member) = &mut self.seat else { return };
+                    member.post(node::Action::Listen(false));
+                }
+                node::Action::CloseLeader => {
+                    // A snapshot that has become the state by its manifest is taken over all the same.
+                    if !self.seal_is_due {
+                        self.incoming = None;
+                    }
+                    member.post(node::Action::CloseLeader);
+                }
                 node::Action::KeepLastSeen(_) | node::Action::Activate(_) => {
                     self.fault = Some("the ensemble changed its members, which this version cannot follow".into());
                 }
@@ -257,16 +326,112 @@ impl RoleHost {
         }
     }
 
+    fn end_outgoing(&mut self, whose: Option<LearnerId>, post: &mut Post) {
+        for (learner, number) in std::mem::take(&mut self.outgoing) {
+            if whose.is_none_or(|whose| whose == learner) {
+                self.snapshots.end(number, post);
+            } else {
+                self.outgoing.push((learner, number));
+            }
+        }
+    }
+
+    /// Hands on what there is of learners' snapshots, as far as they have room.
+    fn pump_snapshots(&mut self, now: Now, post: &mut Post) {
+        for (learner, number) in self.outgoing.clone() {
+            while let Seat::Member(member) = &self.seat
+                && member.node().is_some_and(|node| node.has_room_for(learner))
+            {
+                match self.snapshots.next_chunk(number, post) {
+                    SnapshotBytes::Chunk(bytes) => {
+                        self.step_member(now, node::Input::SnapshotBytes(learner, bytes.into()), post);
+                    }
+                    SnapshotBytes::Waiting => break,
+                    SnapshotBytes::Done => {
+                        self.end_outgoing(Some(learner), post);
+                        self.step_member(now, node::Input::SnapshotEnd(learner), post);
+                        break;
+                    }
+                    SnapshotBytes::Lost => {
+                        self.end_outgoing(Some(learner), post);
+                        if let Some(member) = self.member() {
+                            member.post(node::Action::CloseLearner(learner));
+                        }
+                        self.step_member(now, node::Input::LearnerClosed(learner), post);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the snapshot become the state, unless a checkpoint is under way.
+    fn seal(&mut self) {
+        if self.seal_is_due
+            && self.checkpoint.is_none()
+            && let Some(incoming) = &self.incoming
+        {
+            incoming.seal();
+        }
+    }
+
+    /// The thread that takes in the leader's snapshot has something to say.
+    pub fn incoming(&mut self, now: Now, number: u64, event: IncomingEvent, post: &mut Post) {
+        if self.incoming.as_ref().is_none_or(|incoming| incoming.number != number) {
+            return;
+        }
+        match event {
+            IncomingEvent::Parsed(rest) => self.step_member(now, node::Input::SnapshotParsed(rest), post),
+            IncomingEvent::Room => {}
+            IncomingEvent::Failed(why) => {
+                warn!("the leader's snapshot cannot be taken in: {why}");
+                (self.incoming, self.seal_is_due) = (None, false);
+                if let Some(member) = self.member() {
+                    member.post(node::Action::CloseLeader);
+                }
+                self.step_member(now, node::Input::LeaderClosed, post);
+            }
+            IncomingEvent::Installed(state) => {
+                (self.incoming, self.seal_is_due) = (None, false);
+                self.install(now, *state, post);
+            }
+        }
+    }
+
+    /// The state that the manifest names takes the place of what is in memory, and the log begins anew behind it.
+    fn install(&mut self, now: Now, state: LoadedState, post: &mut Post) {
+        let LoadedState { zxid, shards, ledger, system } = state;
+        if let Err(problem) = self.wal.reset(zxid) {
+            self.fault = Some(problem.to_string());
+            return;
+        }
+        self.cutting = Some(Cutting::Installed);
+        self.since_checkpoint = 0;
+        self.measuring.clear();
+        for shard in shards {
+            let home = self.topology.home(shard.id());
+            post.send(home, Mail::ReplaceShard(Box::new(shard)));
+        }
+        let mut actions = Vec::new();
+        let Some(node) = self.member().and_then(MemberHost::node_mut) else { return };
+        match node.role_mut().restart_from_snapshot(ledger, zxid, &system.sessions, &mut actions) {
+            Ok(()) => self.carry_out_all(now, &mut actions, post),
+            Err(fault) => self.fault = Some(fault.to_string()),
+        }
+    }
+
     /// Does what members have to say to each other. Call at the end of a turn, before the log gets what has gathered.
     pub fn talk_to_peers(&mut self, now: Now, reactor: &mut Reactor, post: &mut Post) {
+        self.pump_snapshots(now, post);
         let reply = post.return_address();
+        let has_room = self.incoming.as_ref().is_none_or(Incoming::has_room);
         loop {
             let Seat::Member(member) = &mut self.seat else { return };
             match member.next_network(reactor, &reply) {
                 Some(Some(input)) => self.step_member(now, input, post),
                 Some(None) => {}
                 None => {
-                    member.pace(reactor);
+                    member.pace(has_room, reactor);
                     return;
                 }
             }
@@ -275,7 +440,7 @@ impl RoleHost {
 
     /// Hands the log what has gathered, and takes a checkpoint when one is due. Call at the end of a turn.
     pub fn end_of_turn(&mut self, clock: &Clock, reactor: &mut Reactor, post: &mut Post) {
-        if self.since_checkpoint >= self.snap_count && self.checkpoint.is_none() {
+        if self.since_checkpoint >= self.snap_count && self.checkpoint.is_none() && self.incoming.is_none() {
             let now = clock.now();
             if now.mono_ms >= self.next_checkpoint_ms {
                 self.step(now, Input::CheckpointDue, post);
@@ -317,6 +482,7 @@ impl RoleHost {
             let pause_ms = took_ms.saturating_mul(CHECKPOINT_PAUSE).min(CHECKPOINT_PAUSE_MAX_MS);
             self.next_checkpoint_ms = now.mono_ms.saturating_add(pause_ms);
         }
+        self.seal();
         self.wal.retire(zxid, post);
         for shard in 0..self.topology.shards() {
             let shard = engine::ids::ShardId(shard);

@@ -10,10 +10,11 @@ use hardware::block_file::BlockFile;
 use hardware::mapping::MappedSegment;
 use hardware::reactor::Reactor;
 use hardware::storage::{StorageHandle, StorageJob, StorageOutcome, StorageResult};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Which segment of which log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -66,6 +67,7 @@ pub struct Segments {
     folder: PathBuf,
     open: HashMap<SegmentKey, OpenSegment>,
     writing: HashMap<u64, SegmentKey>,
+    preparing: HashSet<SegmentKey>,
     next_token: u64,
     storage: StorageHandle,
 }
@@ -73,10 +75,18 @@ pub struct Segments {
 /// Tokens of log writes have this bit, those of the write-ahead log do not.
 pub const LOG_TOKEN: u64 = 1 << 63;
 
+/// Tokens that nobody else in this process counts through: a shard that takes another's place must not take what is still
+/// under way for its own.
+pub fn first_token() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1 << 40, Ordering::Relaxed) & !LOG_TOKEN
+}
+
 impl Segments {
     /// The segments that recovery opened, in `folder`.
     pub fn new(folder: PathBuf, open: HashMap<SegmentKey, OpenSegment>, storage: StorageHandle) -> Segments {
-        Segments { folder, open, writing: HashMap::new(), next_token: LOG_TOKEN, storage }
+        let next_token = first_token() | LOG_TOKEN;
+        Segments { folder, open, writing: HashMap::new(), preparing: HashSet::new(), next_token, storage }
     }
 
     /// Carries out one action of a log.
@@ -97,9 +107,13 @@ impl Segments {
         }
     }
 
-    /// A segment that was asked for is there.
-    pub fn opened(&mut self, key: SegmentKey, file: Arc<BlockFile>, map: Arc<MappedSegment>) {
+    /// A segment is there. False if it was asked for by a shard whose place this one has taken.
+    pub fn opened(&mut self, key: SegmentKey, file: Arc<BlockFile>, map: Arc<MappedSegment>) -> bool {
+        if !self.preparing.remove(&key) {
+            return false;
+        }
         self.open.insert(key, OpenSegment { unflushed: true, ..OpenSegment::new(file, map) });
+        true
     }
 
     /// A write has ended; which segment is now readable up to where.
@@ -162,6 +176,7 @@ impl Segments {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        self.preparing.insert(key);
         submit(&self.storage, StorageJob::PrepareMapped { path, bytes }, Box::new(done))
     }
 

@@ -4,7 +4,7 @@ use super::mail::{ClientMail, Mail, Measured, ShardCut, ShardMail, SnapshotPart}
 use super::marks::Marks;
 use super::post::Post;
 use super::residency::{MappedLog, ResidencyClock};
-use super::segments::{SegmentKey, Segments};
+use super::segments::{SegmentKey, Segments, first_token};
 use super::topology::Topology;
 use crate::connection::{ReadCall, ReadDispatch};
 use engine::acl::AclTable;
@@ -83,7 +83,7 @@ impl ShardHost {
             residency,
             actions: Vec::new(),
             fetching: HashMap::new(),
-            next_fetch: 0,
+            next_fetch: first_token(),
             compaction_waits: false,
             has_work: false,
             has_applied: false,
@@ -193,12 +193,10 @@ impl ShardHost {
             ShardMail::Segment { partition, generation, segment, result } => {
                 let (file, map) = result?;
                 let key = SegmentKey { partition, generation, segment };
-                self.segments.opened(key, file, Arc::clone(&map));
-                self.shard.segment_ready(
-                    partition,
-                    segment,
-                    Arc::new(MappedLog::new(map, Arc::clone(&self.residency))),
-                );
+                if self.segments.opened(key, file, Arc::clone(&map)) {
+                    let log = MappedLog::new(map, Arc::clone(&self.residency));
+                    self.shard.segment_ready(partition, segment, Arc::new(log));
+                }
             }
         }
         Ok(())

@@ -41,7 +41,6 @@ struct Stream {
     is_lost: bool,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "begun and taken by the host of learners"))]
 impl Snapshots {
     /// None yet.
     pub fn new(topology: Arc<Topology>) -> Snapshots {

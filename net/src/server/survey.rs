@@ -6,8 +6,8 @@ use super::role_host::RoleHost;
 use crate::connection::ConnectionInfo;
 use crate::four_letter::text::java_date;
 use crate::four_letter::{
-    ConfFacts, DirectorySizes, Effect, EnvironmentFacts, Needs, QuotaFigures, ServerSnapshot,
-    SessionDeadline, WatchedPath, Word, answer, refusal, version_text,
+    ConfFacts, DirectorySizes, Effect, EnvironmentFacts, Needs, QuotaFigures, ServerSnapshot, SessionDeadline,
+    WatchedPath, Word, answer, refusal, version_text,
 };
 use crate::metrics::{CoreMetrics, Counter};
 use engine::ids::{ConnId, CoreId, SessionId};

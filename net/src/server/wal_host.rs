@@ -120,6 +120,14 @@ impl WalHost {
         self.writer.truncate(to)
     }
 
+    /// Begins the log anew behind a state that was taken from elsewhere; see [`WalWriter::reset`].
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub fn reset(&mut self, base: Zxid) -> Result<(), WalFailure> {
+        self.writer.reset(base)
+    }
+
     /// Whether a cut is not durable yet.
     pub fn is_cutting(&self) -> bool {
         self.writer.is_cutting()

@@ -79,6 +79,14 @@ impl MemberHost {
         }
     }
 
+    /// The state machine, for a snapshot that takes the place of everything.
+    pub fn node_mut(&mut self) -> Option<&mut Node> {
+        match &mut self.life {
+            Life::Running(node) => Some(node),
+            Life::Starting(_) | Life::Over => None,
+        }
+    }
+
     /// The role.
     pub fn role(&self) -> Option<&Role> {
         match &self.life {
@@ -150,11 +158,12 @@ impl MemberHost {
         })
     }
 
-    /// Reads on from the leader when there is room for it, and no further when there is not.
-    pub fn pace(&mut self, reactor: &mut Reactor) {
+    /// Reads on from the leader when there is room for it, and no further when there is not: in the state machine, or for
+    /// the bytes of a snapshot.
+    pub fn pace(&mut self, has_room_for_snapshot: bool, reactor: &mut Reactor) {
         let Life::Running(node) = &self.life else { return };
         let Some(socket) = self.sockets.leader() else { return };
-        let paused = !node.reads_from_leader();
+        let paused = !node.reads_from_leader() || !has_room_for_snapshot;
         if paused != std::mem::replace(&mut self.paused, paused) {
             if paused {
                 reactor.pause_receive(socket);

@@ -1,10 +1,13 @@
-//! A member of an ensemble: its promises on disk, its sockets, and the threads that make connections.
+//! A member of an ensemble: its promises on disk, its sockets, and the threads that make connections and take in
+//! snapshots.
 
 mod dialer;
 mod epochs;
+mod incoming;
 mod member;
 mod sockets;
 
 pub use epochs::{EpochError, EpochFiles};
+pub use incoming::{Incoming, IncomingEvent};
 pub use member::{MemberHost, MemberParts};
 pub use sockets::{Peer, Places};

@@ -18,6 +18,7 @@ use replication::peer::files::log::LogWriter;
 use replication::peer::files::snapshot_file::SnapshotFileWriter;
 use replication::peer::snapshot::stream::SnapshotStream;
 use replication::peer::snapshot::writer::HeadWriter;
+use replication::role::Role;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};

@@ -13,6 +13,8 @@ mod logs;
 mod source;
 mod tree;
 
+pub use logs::LogFolder;
+
 use super::data_dir::DataDirError;
 use super::restore::RestoreError;
 use super::serve;

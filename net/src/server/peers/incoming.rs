@@ -1,0 +1,182 @@
+//! A snapshot from the leader on its way to become the state: a thread of its own takes the stream apart, fills fresh
+//! partitions beside those in use, and makes them the state by one manifest.
+//!
+//! Until the manifest is replaced nothing of it is in effect: to give up, drop the [`Incoming`]; the thread removes its
+//! files, and what it leaves the next start removes.
+
+use crate::server::checkpoint::server_id;
+use crate::server::context::Context;
+use crate::server::mail::Mail;
+use crate::server::post::deliver;
+use crate::server::restore::{LoadedState, load_state};
+use crate::server::transfer::LogFolder;
+use bytes::Bytes;
+use engine::partition::Manifest;
+use engine::zxid::Zxid;
+use hardware::data_dir::replace_file;
+use hardware::mailbox::MailSender;
+use replication::peer::snapshot::reader::{Event, SnapshotReader};
+use replication::peer::snapshot::stage::Stage;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// Bytes that may wait for the thread before the leader is read from no further.
+const WAITING_BYTES_MAX: usize = 8 << 20;
+/// Bytes of nodes that are held in memory before they are written out.
+const HELD_BYTES: usize = 4 << 20;
+/// The generation of a snapshot's files lies so far beyond those in use, which compaction may go on counting.
+const GENERATIONS_APART: u32 = 1024;
+
+/// What the thread has to say.
+pub enum IncomingEvent {
+    /// The stream is complete; these bytes came behind it.
+    Parsed(Bytes),
+    /// The manifest names the snapshot, durably, and this is the state.
+    Installed(Box<LoadedState>),
+    /// It cannot become the state.
+    Failed(String),
+    /// There is room for more bytes.
+    Room,
+}
+
+enum Command {
+    Bytes(Bytes),
+    Seal,
+}
+
+/// The sending side.
+pub struct Incoming {
+    /// Tells the thread's mail from that of an earlier one.
+    pub number: u64,
+    /// As of which transaction.
+    pub zxid: Zxid,
+    commands: Sender<Command>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Incoming {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn begin(
+        context: &Arc<Context>,
+        number: u64,
+        zxid: Zxid,
+        reply: MailSender<Mail>,
+    ) -> std::io::Result<Incoming> {
+        let (commands, receiver) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (context, count) = (Arc::clone(context), Arc::clone(&waiting));
+        std::thread::Builder::new().name("snapshot-in".into()).spawn(move || {
+            let tell = |event| deliver(&reply, Mail::Incoming { number, event });
+            let mut logs = LogFolder::new(context.partitions.clone());
+            match take(&context, zxid, &mut logs, &receiver, &count, &tell) {
+                Ok(Some(state)) => tell(IncomingEvent::Installed(Box::new(state))),
+                // Given up: the files are of no use to anybody.
+                Ok(None) => {
+                    let _ = logs.clear();
+                }
+                Err(why) => {
+                    let _ = logs.clear();
+                    tell(IncomingEvent::Failed(why));
+                }
+            }
+        })?;
+        Ok(Incoming { number, zxid, commands, waiting })
+    }
+
+    /// The next bytes of the stream.
+    pub fn bytes(&self, bytes: Bytes) {
+        self.waiting.fetch_add(bytes.len(), Ordering::Relaxed);
+        // A thread that has ended has said why.
+        let _ = self.commands.send(Command::Bytes(bytes));
+    }
+
+    /// Make it the state.
+    pub fn seal(&self) {
+        let _ = self.commands.send(Command::Seal);
+    }
+
+    /// Whether the leader may be read from.
+    pub fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) < WAITING_BYTES_MAX
+    }
+}
+
+/// Takes the stream, and installs it when told to. `None` if nobody wants it any more.
+fn take(
+    context: &Context,
+    zxid: Zxid,
+    logs: &mut LogFolder,
+    commands: &Receiver<Command>,
+    waiting: &AtomicUsize,
+    tell: &dyn Fn(IncomingEvent),
+) -> Result<Option<LoadedState>, String> {
+    let text = |problem: &dyn std::fmt::Display| problem.to_string();
+    let generation = newest_generation(&context.partitions).saturating_add(GENERATIONS_APART);
+    let key = context.topology.key().as_ref().clone();
+    let mut stage = Stage::new(key, context.topology.partitions(), generation, zxid);
+    let mut reader = Some(SnapshotReader::new(context.config.local.frame.field_bytes_max()));
+    let mut held = 0;
+    loop {
+        match commands.recv() {
+            Err(_) => return Ok(None),
+            Ok(Command::Bytes(bytes)) => {
+                let Some(mut parser) = reader.take() else { return Err("bytes came behind the snapshot's end".into()) };
+                parser.feed(&bytes);
+                while let Some(event) = parser.next_event().map_err(|problem| text(&problem))? {
+                    if let Event::Node(node) = &event {
+                        held += node.path.len() + node.data.map_or(0, <[u8]>::len);
+                    }
+                    stage.take(event).map_err(|problem| text(&problem))?;
+                    if held >= HELD_BYTES {
+                        held = 0;
+                        logs.work(&mut stage).map_err(|problem| text(&problem))?;
+                    }
+                }
+                let before = waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
+                if parser.is_done() {
+                    tell(IncomingEvent::Parsed(parser.into_rest().into()));
+                } else {
+                    reader = Some(parser);
+                    if before >= WAITING_BYTES_MAX && before - bytes.len() < WAITING_BYTES_MAX {
+                        tell(IncomingEvent::Room);
+                    }
+                }
+            }
+            Ok(Command::Seal) => return install(context, zxid, logs, stage).map(Some),
+        }
+    }
+}
+
+fn install(context: &Context, zxid: Zxid, logs: &mut LogFolder, mut stage: Stage) -> Result<LoadedState, String> {
+    let text = |problem: &dyn std::fmt::Display| problem.to_string();
+    logs.work(&mut stage).map_err(|problem| text(&problem))?;
+    stage.seal();
+    logs.work(&mut stage).map_err(|problem| text(&problem))?;
+    let Some(cuts) = stage.cuts() else { return Err("the snapshot's partitions are not written out".into()) };
+    logs.flush().map_err(|problem| text(&problem))?;
+    let manifest = Manifest {
+        server: server_id(context),
+        hash_key: Manifest::fingerprint(context.topology.key()),
+        zxid,
+        // The log begins anew behind it.
+        is_installed: true,
+        partitions: cuts.to_vec(),
+        system: stage.system().encode(),
+    };
+    drop(stage);
+    replace_file(&context.manifest, &manifest.encode())
+        .map_err(|problem| format!("{}: {problem}", context.manifest.display()))?;
+    load_state(context, &manifest).map_err(|problem| text(&problem))
+}
+
+/// The highest generation of any partition's files.
+fn newest_generation(folder: &Path) -> u32 {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let generation = |name: std::ffi::OsString| name.to_str()?.split('-').nth(1)?.strip_prefix('g')?.parse().ok();
+    names.filter_map(generation).max().unwrap_or(0)
+}
