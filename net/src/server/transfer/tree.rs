@@ -33,18 +33,7 @@ fn digest_at(shard: &Shard, pin: &PinId) -> Result<TreeDigest, Damage> {
             for entry in &entries {
                 let Some(node) = shard.node(partition, entry) else { continue };
                 let node = node?;
-                let stat = StatPersisted {
-                    czxid: node.czxid,
-                    mzxid: node.mzxid,
-                    ctime: node.ctime,
-                    mtime: node.mtime,
-                    version: node.version,
-                    cversion: entry.cversion,
-                    aversion: entry.aversion,
-                    owner: node.owner,
-                    pzxid: entry.pzxid,
-                };
-                digest.add(node.path, node.data, &stat);
+                digest.add(node.path, node.data, &StatPersisted::of(entry, &node));
             }
             if from.is_none() {
                 break;

@@ -3,6 +3,7 @@
 use engine::acl::AclId;
 use engine::jute::{DecodeError, Reader, Writer};
 use engine::node_owner::NodeOwner;
+use engine::partition::{NodeEntry, NodeView};
 use engine::zxid::Zxid;
 use std::borrow::Cow;
 
@@ -32,6 +33,21 @@ pub struct StatPersisted {
 impl StatPersisted {
     /// Length in bytes.
     pub const WIRE_BYTES: usize = 60;
+
+    /// What is stored of a node of a shard.
+    pub fn of(entry: &NodeEntry, node: &NodeView<'_>) -> StatPersisted {
+        StatPersisted {
+            czxid: node.czxid,
+            mzxid: node.mzxid,
+            ctime: node.ctime,
+            mtime: node.mtime,
+            version: node.version,
+            cversion: entry.cversion,
+            aversion: entry.aversion,
+            owner: node.owner,
+            pzxid: entry.pzxid,
+        }
+    }
 
     fn encode(&self, out: &mut Writer<'_>) {
         out.long(self.czxid.to_wire());

@@ -159,17 +159,7 @@ impl DepthWalk {
                     path: Cow::Borrowed(node.path),
                     data: node.data,
                     acl: node.acl.into(),
-                    stat: StatPersisted {
-                        czxid: node.czxid,
-                        mzxid: node.mzxid,
-                        ctime: node.ctime,
-                        mtime: node.mtime,
-                        version: node.version,
-                        cversion: entry.cversion,
-                        aversion: entry.aversion,
-                        owner: node.owner,
-                        pzxid: entry.pzxid,
-                    },
+                    stat: StatPersisted::of(&entry, &node),
                 }
                 .encode(&mut self.chunk.bytes);
                 self.chunk.nodes += 1;
