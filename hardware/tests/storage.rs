@@ -55,7 +55,13 @@ fn prepared_files_are_there_zeroed_and_writable() {
             let mut content = vec![1; bytes as usize];
             assert_eq!(file.read_at(0, &mut content).unwrap() as u64, bytes);
             let first = content.iter().position(|byte| *byte != 0);
-            assert_eq!(first, None, "{} of {bytes} bytes (zeroed: {zero}) with {:?}", path.display(), executor.backend());
+            assert_eq!(
+                first,
+                None,
+                "{} of {bytes} bytes (zeroed: {zero}) with {:?}",
+                path.display(),
+                executor.backend()
+            );
             let block = hardware::aligned::AlignedBuf::zeroed(4096);
             file.write_at(0, &block, WriteSync::Data).unwrap();
             let error = run(executor, job(&path)).unwrap_err();

@@ -17,7 +17,7 @@ use hardware::reactor::Reactor;
 use hardware::storage::{StorageHandle, StorageJob, StorageOutcome, StorageResult};
 use replication::wal::{
     DirectoryId, Durable, Prepare, SegmentHandle, SegmentHeader, SegmentIdentity, SegmentSeq, TruncateError,
-    Truncation, WalWriter, WriteToken,
+    Truncation, WalFailure, WalWriter, WriteToken,
 };
 use std::collections::HashMap;
 use std::fs;

@@ -384,6 +384,7 @@ impl Node {
         self.pass_on(now, &mut actions, out);
         self.role_actions = actions;
         self.state = State::Settling;
+        self.step_role(now, role::Input::Durable(self.durable), out);
         self.look_when_settled(now, out);
     }
 
