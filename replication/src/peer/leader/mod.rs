@@ -22,13 +22,15 @@ mod discovery;
 mod io;
 mod link;
 mod liveness;
+mod reason;
 mod reconfig;
 mod sync;
 
 #[cfg(test)]
 mod tests;
 
-pub use io::{Action, DisconnectReason, Input, LeaderConfig, LeaderStart, LearnerId, ResignReason};
+pub use io::{Action, Input, LeaderConfig, LeaderStart, LearnerId};
+pub use reason::{DisconnectReason, ResignReason};
 
 use crate::peer::history::History;
 use crate::peer::quorum_set::{Configuration, Configurations, QuorumSet};
