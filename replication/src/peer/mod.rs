@@ -13,6 +13,10 @@
 //! ```
 //!
 //! [`election::port`] joins elections and links: it is what a host drives for the election port.
+//!
+//! Whom an election has chosen becomes a [`leader`], the others become [`learner`]s of it. Both speak the packets of
+//! [`wire`], hand each other the [`history`] that one of them lacks, and end their role with a reason. [`snapshot`] is the
+//! state as a stream, [`files`] are Apache ZooKeeper's own. [`crate::node`] puts everything together.
 
 pub mod election;
 pub mod ensemble;
@@ -21,11 +25,11 @@ pub mod history;
 pub mod leader;
 pub mod learner;
 pub mod links;
-#[cfg(test)]
-mod mistake;
 pub mod quorum_set;
 pub mod snapshot;
 pub mod wire;
 
+#[cfg(test)]
+mod mistake;
 #[cfg(test)]
 mod zab_simulation;

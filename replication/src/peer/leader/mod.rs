@@ -22,6 +22,7 @@ mod discovery;
 mod io;
 mod link;
 mod liveness;
+mod reason;
 mod reconfig;
 mod sync;
 
@@ -29,7 +30,8 @@ mod sync;
 mod tests;
 
 pub use crate::session::LearnerId;
-pub use io::{Action, DisconnectReason, Input, LeaderConfig, LeaderStart, ResignReason};
+pub use io::{Action, Input, LeaderConfig, LeaderStart};
+pub use reason::{DisconnectReason, ResignReason};
 
 use crate::peer::history::History;
 use crate::peer::quorum_set::{Configuration, Configurations, QuorumSet};

@@ -18,12 +18,14 @@
 
 mod broadcast;
 mod io;
+mod reason;
 mod sync;
 
 #[cfg(test)]
 mod tests;
 
-pub use io::{Action, Input, LearnerConfig, LearnerKind, LearnerStart, LeaveReason};
+pub use io::{Action, Input, LearnerConfig, LearnerKind, LearnerStart};
+pub use reason::LeaveReason;
 
 use crate::peer::history::History;
 use crate::peer::wire::bodies::{self, LearnerInfo, PROTOCOL_VERSION, epoch_zxid};

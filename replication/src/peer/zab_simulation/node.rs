@@ -121,6 +121,37 @@ impl Node {
             said: PacketDecoder::new(1 << 20),
         }
     }
+
+    pub(super) fn begin(&mut self, role: Role) {
+        self.role = role;
+        self.tenure += 1;
+        self.said = PacketDecoder::new(1 << 20);
+    }
+
+    pub(super) fn apply(&mut self) {
+        let durable = self.disk.flushed().last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+        self.applied = self.applied.max(self.committed.min(durable));
+    }
+
+    pub(super) fn write_epoch(&mut self, job: &DiskJob) -> Result<(), String> {
+        let (epoch, promised) = match job {
+            DiskJob::Accepted(epoch) => (*epoch, &mut self.disk.accepted),
+            DiskJob::Current(epoch) => (*epoch, &mut self.disk.current),
+            _ => return Ok(()),
+        };
+        if epoch < *promised {
+            return Err(format!("server {} goes back from epoch {promised} to {epoch}", self.sid));
+        }
+        *promised = epoch;
+        Ok(())
+    }
+
+    pub(super) fn install(&mut self, zxid: Zxid, entries: Vec<Entry>) {
+        self.disk.log = entries;
+        self.disk.flushed = self.disk.log.len();
+        self.disk.base = zxid;
+        (self.applied, self.committed) = (self.applied.max(zxid), self.committed.max(zxid));
+    }
 }
 
 pub(super) fn encode_txn(zxid: Zxid, value: u64) -> Bytes {
