@@ -99,7 +99,7 @@ pub struct ExportArgs {
 
 /// Why a transfer failed. What it was writing is of no use then; what it was reading is as it was.
 #[derive(Debug, thiserror::Error)]
-enum TransferError {
+pub enum TransferError {
     #[error("{0}")]
     Configuration(String),
     #[error("{path}: {action}: {source}")]
