@@ -86,3 +86,31 @@ fn silent_learners_are_disconnected() {
         done.resigned().is_some() || matches!(done.disconnected(5), DisconnectReason::Silence { limit_ms: 20_000 })
     );
 }
+
+/// ZOOKEEPER-3240, 4074: while it is sent a snapshot a learner shows that it lives by reading.
+#[test]
+fn a_learner_that_does_not_read_what_it_is_sent_is_disconnected() {
+    let mut bench = Setup::of(&[1, 2, 3]).established();
+    bench.leader.config.force_snapshot = true;
+    assert!(bench.join(3, 3, FollowerInfo, Zxid::ZERO).has("SnapshotWanted"));
+    let learner = LearnerId(3);
+    bench.step(Input::Written { learner, bytes: usize::MAX });
+    let second = |now: i64, bench: &mut Bench| {
+        bench.send(2, &bodies::ping_reply(zxid(1, 0), &[]));
+        bench.tick_at(now)
+    };
+    for now in (1000..=30_000).step_by(1000) {
+        assert!(second(now, &mut bench).rest.is_empty(), "it is this server that has nothing to send yet");
+    }
+    bench.step(Input::SnapshotAt { learner, zxid: Zxid::ZERO });
+    for now in (31_000..=45_000).step_by(1000) {
+        assert!(second(now, &mut bench).rest.is_empty());
+    }
+    bench.step(Input::Written { learner, bytes: 1 });
+    for now in (46_000..=64_000).step_by(1000) {
+        assert!(second(now, &mut bench).rest.is_empty(), "it has read something");
+    }
+    let done = second(65_000, &mut bench);
+    assert_eq!(done.disconnected(3), &DisconnectReason::Silence { limit_ms: 20_000 });
+    assert_eq!(bench.leader.served_learners(), (vec![2], vec![]));
+}
