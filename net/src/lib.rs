@@ -2,6 +2,7 @@
 //! them.
 //!
 //! [`connection::Connection`] is pure: bytes and answers in, requests and bytes out. [`server`] does all I/O.
+//! [`host_tools`] stands beside: the verbs that look at a host and advise.
 #![forbid(unsafe_code)]
 
 pub mod cli;

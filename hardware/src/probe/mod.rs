@@ -181,7 +181,7 @@ pub fn probe(options: &Options, stop: &AtomicBool) -> Result<Report, ProbeError>
     let mut measuring = Measuring { scratch: &scratch, stop, failures: Vec::new() };
     let appends = measuring.appends(options.time.mul_f64(0.6));
     let stream = measuring.stream(dir, options.time.mul_f64(0.2));
-    let loopback = measuring.loopback(&host.processors.usable, options.time.mul_f64(0.2));
+    let loopback = measuring.loopback(&host.processors, options.time.mul_f64(0.2));
     let failures = measuring.failures;
     drop(scratch);
     let verdict = Verdict::of(measured_place, &appends);
@@ -243,10 +243,10 @@ impl Measuring<'_> {
         self.note("sequential work", measured)
     }
 
-    fn loopback(&mut self, usable: &[usize], time: Duration) -> Vec<Loopback> {
-        let Some(first) = usable.first().copied() else { return Vec::new() };
+    fn loopback(&mut self, processors: &Processors, time: Duration) -> Vec<Loopback> {
+        let Some(first) = processors.usable.first().copied() else { return Vec::new() };
         let mut pairs = vec![(LoopbackCores::Same, (first, first))];
-        pairs.extend(usable.get(1).map(|second| (LoopbackCores::Across, (first, *second))));
+        pairs.extend(processors.beside(first).map(|second| (LoopbackCores::Across, (first, second))));
         let time = time / pairs.len() as u32;
         let mut all = Vec::new();
         for (cores, processors) in pairs {

@@ -63,6 +63,13 @@ pub struct Cache {
 }
 
 impl Processors {
+    /// A usable processor on another core than `first`, or else any other usable one.
+    pub(super) fn beside(&self, first: usize) -> Option<usize> {
+        let core = self.siblings.iter().find(|core| core.contains(&first));
+        let others = || self.usable.iter().copied().filter(|cpu| *cpu != first);
+        others().find(|cpu| core.is_none_or(|core| !core.contains(cpu))).or_else(|| others().next())
+    }
+
     /// Reads them; `usable` is the affinity mask of this process.
     pub fn read(roots: &Roots, usable: Vec<usize>) -> Processors {
         let online = roots.sys_text("devices/system/cpu/online").map_or_else(Vec::new, |text| list(&text));
@@ -191,6 +198,8 @@ mod tests {
         assert_eq!(processors.usable, [0, 1]);
         assert!(processors.smt && !processors.hypervisor);
         assert_eq!(processors.siblings[0], [0, 4]);
+        let beside = |usable: &[usize]| Processors { usable: usable.to_vec(), ..processors.clone() }.beside(0);
+        assert_eq!((beside(&[0, 4, 5]), beside(&[0, 4]), beside(&[0])), (Some(5), Some(4), None));
         assert_eq!(processors.governors, ["performance", "powersave"]);
         assert_eq!(processors.frequency_driver.as_deref(), Some("acpi-cpufreq"));
         let second = NumaNode { node: 1, processors: vec![2, 3, 6, 7], memory_bytes: Some(1 << 20) };
