@@ -44,7 +44,7 @@ const TLS: &str = "TLS is not there yet";
 const SASL: &str = "SASL is not there yet";
 const HTTP: &str = "the HTTP server is not there yet";
 const METRICS: &str = "metrics providers are not there yet";
-const PEERS: &str = "this build serves an ensemble of one";
+const PEERS: &str = "this part of ensembles is not there yet";
 const SNAPSHOTS: &str = "checkpoints are not ZooKeeper's snapshots";
 const AUDIT: &str = "the audit log is not there yet";
 const LOCAL_SESSIONS: &str = "local sessions are not there yet";
@@ -87,13 +87,13 @@ pub const KEYS: &[Key] = &[
     without("autopurge.purgeInterval", Home::File, SNAPSHOTS),
     without("observerMasterPort", Home::File, PEERS),
     without("syncEnabled", Home::File, PEERS),
-    without("quorumListenOnAllIPs", Home::File, PEERS),
-    without("sslQuorum", Home::File, PEERS),
+    file("quorumListenOnAllIPs"),
+    file("sslQuorum"),
     without("portUnification", Home::File, PEERS),
     without("sslQuorumReloadCertFiles", Home::File, PEERS),
     without("quorum.*", Home::File, PEERS),
     without("multiAddress.*", Home::File, PEERS),
-    without("oraclePath", Home::File, PEERS),
+    file("oraclePath"),
     without("metricsProvider.*", Home::File, METRICS),
     without("jvm.pause.*", Home::File, PAUSES),
     // Connections, frames, flow control.
@@ -186,16 +186,17 @@ pub const KEYS: &[Key] = &[
     without("audit.*", Home::FileOrProperty, AUDIT),
     // Between servers.
     without("leaderServes", Home::FileOrProperty, PEERS),
-    without("cnxTimeout", Home::FileOrProperty, PEERS),
-    without("electionPortBindRetry", Home::FileOrProperty, PEERS),
-    without("tcpKeepAlive", Home::FileOrProperty, PEERS),
-    without("fastleader.*", Home::FileOrProperty, PEERS),
+    property("cnxTimeout"),
+    property("electionPortBindRetry"),
+    property("tcpKeepAlive"),
+    property("fastleader.minNotificationInterval"),
+    property("fastleader.maxNotificationInterval"),
     without("leader.*", Home::FileOrProperty, PEERS),
     without("learner.*", Home::FileOrProperty, PEERS),
     without("follower.*", Home::FileOrProperty, PEERS),
     without("observer.*", Home::FileOrProperty, PEERS),
     without("observerMaster.*", Home::FileOrProperty, PEERS),
-    without("forceSnapshotSync", Home::FileOrProperty, PEERS),
+    property("forceSnapshotSync"),
     without("leaderConnectDelayDuringRetryMs", Home::FileOrProperty, PEERS),
     without("forward_learner_requests_to_commit_processor_disabled", Home::FileOrProperty, PEERS),
     without("quorumCnxnTimeoutMs", Home::FileOrProperty, PEERS),

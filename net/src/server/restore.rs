@@ -27,7 +27,7 @@ use hardware::block_file::{BlockFile, PreferDirect, WriteSync};
 use hardware::mapping::MappedSegment;
 use replication::ledger::{LedgerConfig, LedgerLoader, LoadError, NodeFact, Schemes, SubtreeUsage};
 use replication::node::{NodeConfig, NodeStart};
-use replication::peer::ensemble::{Ensemble, EnsembleError, ServerId, Views};
+use replication::peer::ensemble::{Ensemble, EnsembleError, HostPort, ServerId, Views};
 use replication::role::{Action, Input, Now, ReaperConfig, Role, RoleConfig, SystemState, SystemStateError};
 use replication::wal::read::replay as read_again;
 use replication::wal::{
@@ -166,7 +166,11 @@ fn member(
             sync_limit: i64::from(ensemble.sync_limit_ticks),
             connect_limit: i64::from(ensemble.connect_to_learner_master_limit_ticks),
             reconfig_enabled: ensemble.reconfig_enabled,
-            election_interval_ms: (200, 60_000),
+            election_interval_ms: (
+                ensemble.notification_interval_ms.0.into(),
+                ensemble.notification_interval_ms.1.into(),
+            ),
+            force_snapshot: ensemble.force_snapshot_sync,
             history_bytes_max: HISTORY_BYTES,
         },
         start: NodeStart {
@@ -178,11 +182,23 @@ fn member(
         },
         epochs,
         places: Places {
-            election: own.as_ref().map(|own| own.election_addresses()).unwrap_or_default(),
-            quorum: own.as_ref().map(|own| own.quorum_addresses()).unwrap_or_default(),
-            keep_alive: false,
+            election: places(own.as_ref().map(|own| own.election_addresses()), ensemble.listen_on_all_addresses),
+            quorum: places(own.as_ref().map(|own| own.quorum_addresses()), ensemble.listen_on_all_addresses),
+            keep_alive: ensemble.tcp_keep_alive,
+            connect_timeout: Duration::from_millis(ensemble.connect_timeout_ms.into()),
+            bind_tries: ensemble.election_port_bind_tries,
         },
     }))
+}
+
+/// The addresses to bind: as configured, or their ports everywhere.
+fn places(configured: Option<Vec<HostPort>>, everywhere: bool) -> Vec<HostPort> {
+    let mut places = configured.unwrap_or_default();
+    if everywhere {
+        places = places.into_iter().map(|place| HostPort::new("::", place.port)).collect();
+        places.dedup();
+    }
+    places
 }
 
 /// What the role is configured with.

@@ -21,6 +21,7 @@ impl Node {
             init_limit: self.config.init_limit,
             sync_limit: self.config.sync_limit,
             reconfig_enabled: self.config.reconfig_enabled,
+            force_snapshot: self.config.force_snapshot,
             ..LeaderConfig::new(wire_sid(self.config.sid))
         };
         let start = LeaderStart {

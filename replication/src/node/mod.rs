@@ -62,6 +62,8 @@ pub struct NodeConfig {
     /// Bounds of the silence before a vote goes out again, in milliseconds
     /// (`zookeeper.fastleader.minNotificationInterval`, `...maxNotificationInterval`).
     pub election_interval_ms: (i64, i64),
+    /// `zookeeper.forceSnapshotSync`: as leader, always send snapshots.
+    pub force_snapshot: bool,
     /// Bytes of recent transactions kept in memory for learners that lag.
     pub history_bytes_max: usize,
 }

@@ -73,6 +73,7 @@ pub(super) fn check(reader: &mut Reader<'_>, ensemble: &EnsembleConfig, server_i
         .setting("peerType")
         .is_some()
         .then(|| reader.word("peerType", "participant or observer", Role::Participant, |word| parse_role(word).ok()));
+    refuse_what_is_missing(reader, ensemble);
     let members = &ensemble.members;
     let participants = members.iter().filter(|member| member.role == Role::Participant).count();
     if members.is_empty() {
@@ -124,6 +125,26 @@ pub(super) fn check(reader: &mut Reader<'_>, ensemble: &EnsembleConfig, server_i
         reader.warn(WarningKind::Adjusted, "peerType", message);
     }
     own.role
+}
+
+/// What an ensemble must not go without in silence.
+fn refuse_what_is_missing(reader: &mut Reader<'_>, ensemble: &EnsembleConfig) {
+    let (tls, oracle) = (reader.boolean("sslQuorum", false), reader.setting("oraclePath").is_some());
+    if !ensemble.is_distributed() {
+        return;
+    }
+    if tls {
+        let message = "=true asks for TLS between servers, which is not there yet: remove it, and keep the ports of the \
+                       ensemble in a network of their own";
+        reader.wrong("sslQuorum", message.to_owned());
+    }
+    if oracle {
+        reader.wrong("oraclePath", "asks for an oracle for two servers, which is not there: remove it".to_owned());
+    }
+    if ensemble.reconfig_enabled {
+        let message = "=true lets an ensemble change its members at run time, which is not there yet: remove it";
+        reader.wrong("reconfigEnabled", message.to_owned());
+    }
 }
 
 fn is_membership(key: &str) -> bool {

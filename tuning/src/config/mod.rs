@@ -40,6 +40,18 @@ pub struct EnsembleConfig {
     pub standalone_enabled: bool,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// `zookeeper.forceSnapshotSync`: learners always get a snapshot.
+    pub force_snapshot_sync: bool,
+    /// `quorumListenOnAllIPs`: both ports on every address of this machine.
+    pub listen_on_all_addresses: bool,
+    /// `zookeeper.tcpKeepAlive`: the kernel probes idle connections between members.
+    pub tcp_keep_alive: bool,
+    /// `zookeeper.electionPortBindRetry`: tries to open the election port, a second apart; 0 for any number.
+    pub election_port_bind_tries: u32,
+    /// `zookeeper.cnxTimeout`, milliseconds: how long a connection to another election port may take.
+    pub connect_timeout_ms: u32,
+    /// `zookeeper.fastleader.minNotificationInterval` and `...maxNotificationInterval`, milliseconds.
+    pub notification_interval_ms: (u32, u32),
 }
 
 impl EnsembleConfig {

@@ -61,6 +61,15 @@ fn read_ensemble(reader: &mut Reader<'_>) -> EnsembleConfig {
         lines,
         standalone_enabled: reader.boolean("standaloneEnabled", true),
         reconfig_enabled: reader.boolean("reconfigEnabled", false),
+        force_snapshot_sync: reader.boolean("forceSnapshotSync", false),
+        listen_on_all_addresses: reader.boolean("quorumListenOnAllIPs", false),
+        tcp_keep_alive: reader.boolean("tcpKeepAlive", false),
+        election_port_bind_tries: reader.number("electionPortBindRetry", 0..=INT_MAX, 3),
+        connect_timeout_ms: reader.number("cnxTimeout", 1..=INT_MAX, 5000),
+        notification_interval_ms: (
+            reader.number("fastleader.minNotificationInterval", 1..=INT_MAX, 200),
+            reader.number("fastleader.maxNotificationInterval", 1..=INT_MAX, 60_000),
+        ),
     }
 }
 

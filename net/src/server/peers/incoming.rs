@@ -50,8 +50,6 @@ enum Command {
 pub struct Incoming {
     /// Tells the thread's mail from that of an earlier one.
     pub number: u64,
-    /// As of which transaction.
-    pub zxid: Zxid,
     commands: Sender<Command>,
     waiting: Arc<AtomicUsize>,
 }
@@ -85,7 +83,7 @@ impl Incoming {
                 }
             }
         })?;
-        Ok(Incoming { number, zxid, commands, waiting })
+        Ok(Incoming { number, commands, waiting })
     }
 
     /// The next bytes of the stream.

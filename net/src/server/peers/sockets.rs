@@ -21,8 +21,8 @@ use tracing::{debug, warn};
 
 /// Connections to the quorum port that wait to be accepted.
 const BACKLOG: i32 = 128;
-/// How long a connection to another election port may take (`zookeeper.cnxTimeout`).
-const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two tries to open the election port.
+const BIND_PAUSE: Duration = Duration::from_secs(1);
 
 /// Whose a socket is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -53,6 +53,10 @@ pub struct Places {
     pub quorum: Vec<HostPort>,
     /// Whether idle connections are probed (`zookeeper.tcpKeepAlive`).
     pub keep_alive: bool,
+    /// How long a connection to another election port may take (`zookeeper.cnxTimeout`).
+    pub connect_timeout: Duration,
+    /// Tries to open the election port, a second apart; 0 for any number (`zookeeper.electionPortBindRetry`).
+    pub bind_tries: u32,
 }
 
 /// The sockets.
@@ -91,8 +95,19 @@ impl PeerSockets {
     /// # Errors
     /// When none of its addresses can be bound.
     pub fn listen_for_votes(&mut self, reactor: &mut Reactor) -> io::Result<()> {
-        self.election = bind_all(&self.places.election, reactor)?;
-        Ok(())
+        let mut tries = 1;
+        loop {
+            match bind_all(&self.places.election, reactor) {
+                Ok(listeners) => {
+                    self.election = listeners;
+                    return Ok(());
+                }
+                Err(problem) if tries == self.places.bind_tries => return Err(problem),
+                // Somebody else may be about to let go of it. Nobody is served yet who could be kept waiting.
+                Err(_) => std::thread::sleep(BIND_PAUSE),
+            }
+            tries += 1;
+        }
     }
 
     /// Opens the quorum port.
@@ -159,7 +174,7 @@ impl PeerSockets {
         self.next += 1;
         let token = self.next;
         let addresses = addresses.iter().map(ToString::to_string).collect();
-        let timeout = timeout.unwrap_or(LINK_TIMEOUT);
+        let timeout = timeout.unwrap_or(self.places.connect_timeout);
         let dial = Dial { token, addresses, timeout, keep_alive: self.places.keep_alive };
         match self.dialer.dial(dial, reply) {
             Ok(()) => {
