@@ -39,9 +39,10 @@ impl Usage {
 
     /// The time that the busiest thread spent on a processor since `before`.
     pub fn busiest_since(&self, before: &Usage) -> Duration {
-        let used = self.threads.iter().map(|(thread, time)| {
-            time.saturating_sub(before.threads.get(thread).copied().unwrap_or_default())
-        });
+        let used = self
+            .threads
+            .iter()
+            .map(|(thread, time)| time.saturating_sub(before.threads.get(thread).copied().unwrap_or_default()));
         used.max().unwrap_or_default()
     }
 }
@@ -82,13 +83,16 @@ pub fn listener(address: SocketAddr) -> Option<u32> {
     if !address.ip().is_loopback() && std::net::UdpSocket::bind((address.ip(), 0)).is_err() {
         return None;
     }
-    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"].iter().flat_map(|table| listening(table, address.port())).collect();
+    let inodes: Vec<String> =
+        ["/proc/net/tcp", "/proc/net/tcp6"].iter().flat_map(|table| listening(table, address.port())).collect();
     let numbers = std::fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     numbers.into_iter().find(|pid: &u32| {
         let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
         files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok()).any(|link| {
             let name = link.to_string_lossy();
-            inodes.iter().any(|inode| name.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')) == Some(inode))
+            inodes
+                .iter()
+                .any(|inode| name.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')) == Some(inode))
         })
     })
 }

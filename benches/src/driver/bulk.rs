@@ -128,7 +128,8 @@ impl Bulk {
         bytes: &[u8],
         each: &mut impl FnMut(Answer<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<u64> {
-        let conn = self.conns.iter_mut().find(|conn| conn.socket == socket).context("bytes from a closed connection")?;
+        let conn =
+            self.conns.iter_mut().find(|conn| conn.socket == socket).context("bytes from a closed connection")?;
         let (mut count, mut result) = (0, Ok(()));
         let sent = &mut conn.sent;
         conn.frames.replies(bytes, |reply| {
@@ -136,9 +137,7 @@ impl Bulk {
                 return;
             }
             result = match sent.pop_front() {
-                Some((number, at)) => {
-                    each(Answer { number, error: reply.error, body: reply.body, took: at.elapsed() })
-                }
+                Some((number, at)) => each(Answer { number, error: reply.error, body: reply.body, took: at.elapsed() }),
                 None => Err(anyhow::anyhow!("a reply that nobody asked for: xid {}", reply.xid)),
             };
             count += 1;

@@ -258,7 +258,10 @@ impl Herd {
                 Event::Closed { socket, .. } => {
                     let member = &self.members[self.by_slot[socket.slot()]];
                     // After its last request was answered a session that was closed may go.
-                    ensure!(member.asked > 0 && member.asked == member.answered, "the server closed a watching connection");
+                    ensure!(
+                        member.asked > 0 && member.asked == member.answered,
+                        "the server closed a watching connection"
+                    );
                 }
                 _ => {}
             }

@@ -59,7 +59,14 @@ impl Plant {
     }
 
     /// Appends one request. Returns the operation that was really sent: a delete with nothing to delete becomes a create.
-    pub(super) fn request(&self, out: &mut Vec<u8>, xid: i32, made: &mut Made, dice: &mut Dice, path: &mut Vec<u8>) -> Op {
+    pub(super) fn request(
+        &self,
+        out: &mut Vec<u8>,
+        xid: i32,
+        made: &mut Made,
+        dice: &mut Dice,
+        path: &mut Vec<u8>,
+    ) -> Op {
         let mut op = self.workload.mix.choose(dice);
         if op == Op::Delete && !made.oldest(path) {
             op = Op::Create;

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// A share of a processor beyond which a thread counts as busy all the time.
 const SATURATED: f64 = 0.9;
 
+/// Sending later than meant by so much is worth a word.
+const LAG_US: f64 = 1_000.0;
+
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -98,6 +101,14 @@ impl Outcome {
                 "{:.0}/s of the asked {asked:.0}/s were answered: the load is beyond what {} can carry",
                 self.rate,
                 if self.generator_saturated() { "the generator" } else { "the server" }
+            ));
+        }
+        let lag_us = self.record.lag_ns.value_at_quantile(0.99) as f64 / 1e3;
+        if self.asked_rate.is_some() && lag_us > LAG_US && lag_us > 0.2 * self.quantile_us(0.99) {
+            warnings.push(format!(
+                "the generator itself sent late (p99 {:.1} ms), which is part of the latencies: it had to wait for a \
+                 processor; give it one of its own (--pin)",
+                lag_us / 1e3
             ));
         }
         if let Some(server) = self.server

@@ -69,7 +69,8 @@ fn delete_all(
     paths: &[String],
     mut each: impl FnMut(usize, i32) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let encode = |number: u64, xid: i32, out: &mut Vec<u8>| request::delete(out, xid, paths[number as usize].as_bytes());
+    let encode =
+        |number: u64, xid: i32, out: &mut Vec<u8>| request::delete(out, xid, paths[number as usize].as_bytes());
     bulk.all(paths.len() as u64, encode, |answer| each(answer.number as usize, answer.error))
 }
 
@@ -82,7 +83,8 @@ fn children_of(bulk: &mut Bulk, parents: &[String]) -> anyhow::Result<Vec<String
         let parent = &parents[answer.number as usize];
         match answer.error {
             0 => {
-                let names = Reader::new(answer.body).vector(|reader| Ok(reader.string()?.map(|name| name.into_owned())))?;
+                let names =
+                    Reader::new(answer.body).vector(|reader| Ok(reader.string()?.map(|name| name.into_owned())))?;
                 children.extend(names.into_iter().flatten().flatten().map(|name| format!("{parent}/{name}")));
                 Ok(())
             }

@@ -59,6 +59,8 @@ pub(super) struct Worker {
     pacer: Option<Pacer>,
     churn: Option<Pacer>,
     churn_next: usize,
+    /// Whether an open loop waits for room on its connections, or catches up after that.
+    held_back: bool,
     /// The connection that the next request of an open loop goes to.
     cursor: usize,
     recorder: Recorder,
@@ -98,6 +100,7 @@ impl Worker {
             pacer: open,
             churn,
             churn_next: 0,
+            held_back: false,
             cursor: 0,
             window: given.window,
             origin: given.origin,
@@ -189,14 +192,18 @@ impl Worker {
         let mut next_ns = pacer.next_ns();
         while next_ns <= now_ns {
             let Some(index) = self.next_with_room() else {
-                next_ns = u64::MAX;
+                (next_ns, self.held_back) = (u64::MAX, true);
                 break;
             };
             let meant_ns = pacer.take();
-            self.recorder.sent(meant_ns, now_ns);
+            // What waited for replies is not late by the generator's fault.
+            if !self.held_back {
+                self.recorder.sent(meant_ns, now_ns);
+            }
             self.request(index, meant_ns);
             next_ns = pacer.next_ns();
         }
+        self.held_back &= next_ns <= now_ns || next_ns == u64::MAX;
         self.pacer = Some(pacer);
         next_ns
     }

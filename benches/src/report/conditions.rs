@@ -56,7 +56,8 @@ impl Conditions {
         let now = UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
         let cpu_info = read("/proc/cpuinfo");
         let memory = read("/proc/meminfo");
-        let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+        let memory =
+            memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
         Conditions {
             began_unix_s: now,
             began: utc(now),
@@ -80,7 +81,12 @@ impl ServerConditions {
         let configuration = four_letter(address, "conf").unwrap_or_default();
         let process = crate::process::listener(address);
         let command = process.map(|pid| {
-            read(&format!("/proc/{pid}/cmdline")).split('\0').filter(|word| !word.is_empty()).map(|word| quoted(word.to_owned())).collect::<Vec<_>>().join(" ")
+            read(&format!("/proc/{pid}/cmdline"))
+                .split('\0')
+                .filter(|word| !word.is_empty())
+                .map(|word| quoted(word.to_owned()))
+                .collect::<Vec<_>>()
+                .join(" ")
         });
         ServerConditions {
             address,

@@ -40,7 +40,12 @@ pub(super) fn render(document: &Document) -> anyhow::Result<String> {
     let mut page = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n");
     page += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
     write!(page, "<title>{}</title>\n<style>{STYLE}{}</style></head>\n", text(&document.title), plot_style())?;
-    write!(page, "<body><main>\n<header><p>ringkeeper-load {} &middot; {}</p>", document.verb, text(&conditions.began))?;
+    write!(
+        page,
+        "<body><main>\n<header><p>ringkeeper-load {} &middot; {}</p>",
+        document.verb,
+        text(&conditions.began)
+    )?;
     writeln!(page, "<h1>{}</h1></header>", text(&document.title))?;
     writeln!(page, "<p class=\"answer\">{}</p>", text(&document.answer))?;
     for warning in &document.warnings {
@@ -90,11 +95,15 @@ fn conditions_table(document: &Document) -> Table {
     row("Began", conditions.began.clone());
     let built = if conditions.optimised { "" } else { ", built without optimisation" };
     row("Generator", format!("ringkeeper-load {}{built}", conditions.version));
-    row("Machine", format!("{}, {} processors, {} MiB", conditions.processor, conditions.processors, conditions.memory_mib));
+    row(
+        "Machine",
+        format!("{}, {} processors, {} MiB", conditions.processor, conditions.processors, conditions.memory_mib),
+    );
     row("Kernel", conditions.kernel.clone());
     row("Seed", conditions.seed.to_string());
     for server in &conditions.servers {
-        let said = [server.role.as_deref(), server.version.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let said =
+            [server.role.as_deref(), server.version.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
         row("Server", if said.is_empty() { server.address.to_string() } else { format!("{}: {said}", server.address) });
         if let Some(command) = &server.command {
             row("Its command", command.clone());

@@ -6,8 +6,8 @@ use anyhow::{Context, anyhow};
 use axis::Axis;
 use plotters::backend::DrawingBackend;
 use plotters::prelude::{
-    BitMapBackend, ChartBuilder, DashedLineSeries, IntoDrawingArea, IntoFont, LineSeries, PathElement, RGBAColor, RGBColor,
-    SVGBackend, SeriesLabelPosition, ShapeStyle,
+    BitMapBackend, ChartBuilder, DashedLineSeries, IntoDrawingArea, IntoFont, LineSeries, PathElement, RGBAColor,
+    RGBColor, SVGBackend, SeriesLabelPosition, ShapeStyle,
 };
 use plotters::style::{Color, FontStyle, TRANSPARENT, register_font};
 use std::path::Path;
@@ -158,7 +158,11 @@ impl Plot {
             let drawn = if series.dashed {
                 chart.draw_series(DashedLineSeries::new(points, 6, 4, style))
             } else {
-                chart.draw_series(LineSeries::new(points, style).point_size(if series.points.len() < 40 { 3 } else { 0 }))
+                chart.draw_series(LineSeries::new(points, style).point_size(if series.points.len() < 40 {
+                    3
+                } else {
+                    0
+                }))
             };
             drawn
                 .map_err(|error| wrong(&error))?

@@ -161,7 +161,10 @@ impl Herds {
     }
 
     fn tell(&self, order: impl Fn() -> Order) -> anyhow::Result<()> {
-        self.orders.iter().try_for_each(|orders| orders.send(order())).map_err(|_| anyhow::anyhow!("a thread has ended"))
+        self.orders
+            .iter()
+            .try_for_each(|orders| orders.send(order()))
+            .map_err(|_| anyhow::anyhow!("a thread has ended"))
     }
 
     fn hear(&self, limit: Duration) -> anyhow::Result<Word> {
@@ -349,7 +352,17 @@ fn await_events(
 
 fn document(figures: &FanoutFigures, conditions: Conditions) -> anyhow::Result<Document> {
     let columns = [
-        "watches", "events", "lost", "doubled", "p50", "p99", "max", "last p50", "last max", "events /s", "server CPU/event",
+        "watches",
+        "events",
+        "lost",
+        "doubled",
+        "p50",
+        "p99",
+        "max",
+        "last p50",
+        "last max",
+        "events /s",
+        "server CPU/event",
         "generator CPU/event",
     ];
     let mut table = Table::new("From the sending of a change to its events", &columns);
@@ -388,7 +401,8 @@ fn document(figures: &FanoutFigures, conditions: Conditions) -> anyhow::Result<D
         (1..).zip(&figures.kinds).map(move |(at, kind)| (f64::from(at), pick(kind) / 1e3)).collect::<Vec<_>>()
     };
     let names: Vec<&str> = figures.kinds.iter().map(|kind| kind.kind.name()).collect();
-    let axis = format!("kind: {}", (1..).zip(&names).map(|(at, name)| format!("{at} {name}")).collect::<Vec<_>>().join(", "));
+    let axis =
+        format!("kind: {}", (1..).zip(&names).map(|(at, name)| format!("{at} {name}")).collect::<Vec<_>>().join(", "));
     Ok(Document {
         verb: "fanout",
         title: format!(
@@ -407,12 +421,17 @@ fn document(figures: &FanoutFigures, conditions: Conditions) -> anyhow::Result<D
         warnings,
         tables: vec![table],
         plots: vec![
-            Plot::new("fanout", "Delivery by kind of watch", (&axis, Scale::Linear), ("time since the change, ms", Scale::Log))
-                .with([
-                    Series::new("p50", by_kind(|kind| kind.latency.p50_us)),
-                    Series::new("p99", by_kind(|kind| kind.latency.p99_us)),
-                    Series::new("last", by_kind(|kind| kind.last_p50_us)),
-                ]),
+            Plot::new(
+                "fanout",
+                "Delivery by kind of watch",
+                (&axis, Scale::Linear),
+                ("time since the change, ms", Scale::Log),
+            )
+            .with([
+                Series::new("p50", by_kind(|kind| kind.latency.p50_us)),
+                Series::new("p99", by_kind(|kind| kind.latency.p99_us)),
+                Series::new("last", by_kind(|kind| kind.last_p50_us)),
+            ]),
         ],
         conditions,
         figures: serde_json::json!({ "fanout": serde_json::to_value(figures)? }),

@@ -166,9 +166,9 @@ fn fill(args: &FillArgs, shape: Shape, server: Option<u32>, stop: &Stop, line: &
 }
 
 fn document(args: &FillArgs, figures: &FillFigures, conditions: Conditions) -> anyhow::Result<Document> {
-    let memory = figures.anon_bytes_per_node.map_or(String::new(), |bytes| {
-        format!("; each took {} bytes of the server's own memory", number(bytes))
-    });
+    let memory = figures
+        .anon_bytes_per_node
+        .map_or(String::new(), |bytes| format!("; each took {} bytes of the server's own memory", number(bytes)));
     let mut key = Table::new("Key figures", &["figure", "value"]);
     let mut row = |name: &str, value: String| key.row([name.to_owned(), value]);
     row("nodes", number(figures.nodes as f64));
@@ -187,10 +187,11 @@ fn document(args: &FillArgs, figures: &FillFigures, conditions: Conditions) -> a
     let mib = |kib: u64| kib as f64 / 1024.0;
     let growth = || figures.growth.iter();
     let nodes = ("nodes", Scale::Linear);
-    let memory_plot = Plot::new("memory", "Memory of the server", nodes, ("resident memory, MiB", Scale::Linear)).with([
-        Series::new("anonymous", growth().map(|(nodes, _, anon, _)| (*nodes as f64, mib(*anon)))),
-        Series::new("mapped files", growth().map(|(nodes, _, _, file)| (*nodes as f64, mib(*file)))),
-    ]);
+    let memory_plot =
+        Plot::new("memory", "Memory of the server", nodes, ("resident memory, MiB", Scale::Linear)).with([
+            Series::new("anonymous", growth().map(|(nodes, _, anon, _)| (*nodes as f64, mib(*anon)))),
+            Series::new("mapped files", growth().map(|(nodes, _, _, file)| (*nodes as f64, mib(*file)))),
+        ]);
     let rates = figures.growth.windows(2).map(|pair| {
         let (from, to) = (&pair[0], &pair[1]);
         (to.0 as f64, (to.0 - from.0) as f64 / (to.1 - from.1).max(1e-6))

@@ -1,8 +1,8 @@
 //! `run`: one workload.
 
+use super::deliver;
 use super::flags::{OutputFlags, ServerFlags, WorkloadFlags};
 use super::progress::Line;
-use super::deliver;
 use crate::driver::{Stage, run};
 use crate::report::document::{number, time};
 use crate::report::{Conditions, Document, Plot, RunFigures, Scale, Series, Table};
@@ -113,7 +113,8 @@ fn key_figures(figures: &RunFigures) -> Table {
 }
 
 fn operations(figures: &RunFigures) -> Table {
-    let mut table = Table::new("Operations", &["operation", "answered", "per second", "errors", "p50", "p99", "p99.9", "max"]);
+    let mut table =
+        Table::new("Operations", &["operation", "answered", "per second", "errors", "p50", "p99", "p99.9", "max"]);
     if figures.operations.len() > 1 {
         for op in &figures.operations {
             table.row([

@@ -182,11 +182,7 @@ fn measure(
 }
 
 /// Cuts all connections, by the server's restart where that can be had.
-fn break_off(
-    args: &SessionsArgs,
-    crowd: Crowd,
-    started: &mut Option<Server>,
-) -> anyhow::Result<(Vec<Ask>, Instant)> {
+fn break_off(args: &SessionsArgs, crowd: Crowd, started: &mut Option<Server>) -> anyhow::Result<(Vec<Ask>, Instant)> {
     let begun = Instant::now();
     if let Some(server) = started {
         server.restart()?;
@@ -203,7 +199,8 @@ fn storm_figures(attached: &[Duration], expired: u64, failed: u64) -> StormFigur
     attached.iter().for_each(|after_cut| after.saturating_record(after_cut.as_nanos() as u64));
     let step = (attached.len() / 200).max(1);
     let all = (attached.len() as u64 + expired + failed).max(1) as f64;
-    let back = attached.iter().enumerate().step_by(step).map(|(at, after)| (after.as_secs_f64(), (at + 1) as f64 / all));
+    let back =
+        attached.iter().enumerate().step_by(step).map(|(at, after)| (after.as_secs_f64(), (at + 1) as f64 / all));
     let last = attached.last().map(|last| (last.as_secs_f64(), attached.len() as f64 / all));
     StormFigures {
         attached: attached.len() as u64,

@@ -278,7 +278,18 @@ fn in_order(steps: &[Step]) -> Vec<&Step> {
 }
 
 fn table(steps: &[Step]) -> Table {
-    let columns = ["asked /s", "answered /s", "p50", "p99", "p99.9", "max", "errors", "server CPU/op", "generator CPU/op", "objective"];
+    let columns = [
+        "asked /s",
+        "answered /s",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+        "errors",
+        "server CPU/op",
+        "generator CPU/op",
+        "objective",
+    ];
     let mut table = Table::new("Load and latency", &columns);
     for step in in_order(steps) {
         let cpu = |us: Option<f64>| us.map_or("-".to_owned(), |us| format!("{} us", number(us)));

@@ -170,7 +170,9 @@ impl FromStr for Mix {
         if !text.contains('=') {
             let presets = names(PRESETS.map(|(name, _, _)| name));
             let ops = names(Op::ALL.map(Op::name));
-            bail!("no mix is called {text:?}; presets are {presets}; operations are {ops}; or shares as in get=9,set=1");
+            bail!(
+                "no mix is called {text:?}; presets are {presets}; operations are {ops}; or shares as in get=9,set=1"
+            );
         }
         let share = |part: &str| {
             let (op, share) = part.split_once('=').with_context(|| format!("{part:?} is not operation=share"))?;
@@ -185,6 +187,11 @@ impl fmt::Display for Mix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let [(op, _)] = self.shares[..] {
             return f.write_str(op.name());
+        }
+        if let Some((name, _, _)) =
+            PRESETS.iter().find(|(_, _, shares)| Mix::new(shares.iter().copied()).is_ok_and(|preset| preset == *self))
+        {
+            write!(f, "{name}: ")?;
         }
         let percent = |share: u32| 100.0 * f64::from(share) / self.total as f64;
         for (at, (op, share)) in self.shares.iter().enumerate() {

@@ -208,13 +208,8 @@ pub enum WatchKind {
 
 impl WatchKind {
     /// All of them.
-    pub const ALL: [WatchKind; 5] = [
-        WatchKind::Data,
-        WatchKind::Exists,
-        WatchKind::Child,
-        WatchKind::Persistent,
-        WatchKind::PersistentRecursive,
-    ];
+    pub const ALL: [WatchKind; 5] =
+        [WatchKind::Data, WatchKind::Exists, WatchKind::Child, WatchKind::Persistent, WatchKind::PersistentRecursive];
 
     /// How reports name it.
     pub fn name(self) -> &'static str {

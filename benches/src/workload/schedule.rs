@@ -92,7 +92,7 @@ impl Schedule {
         // wanted = from t + slope/2 t^2, solved in the form that does not cancel.
         let root = (from * from + 2.0 * slope * wanted).max(0.0).sqrt();
         let inside = if from + root > 0.0 { 2.0 * wanted / (from + root) } else { 0.0 };
-        ((passes * self.seconds() + self.begins[at] + inside.min(lasts)) * 1e9) as u64
+        ((passes * self.seconds() + self.begins[at] + inside.min(lasts)) * 1e9).round() as u64
     }
 
     fn per_pass(&self) -> f64 {
@@ -119,7 +119,9 @@ impl<'de> Deserialize<'de> for Schedule {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Schedule, D::Error> {
         let wrong = |error: anyhow::Error| serde::de::Error::custom(format!("{error:#}"));
         let segment = |text: SegmentText| match text {
-            SegmentText { lasts, rate: Some(rate), from: None, to: None } => Ok(Segment { lasts, from: rate, to: rate }),
+            SegmentText { lasts, rate: Some(rate), from: None, to: None } => {
+                Ok(Segment { lasts, from: rate, to: rate })
+            }
             SegmentText { lasts, rate: None, from: Some(from), to: Some(to) } => Ok(Segment { lasts, from, to }),
             _ => Err(anyhow::anyhow!("a segment takes for and rate, or for, from and to")),
         };

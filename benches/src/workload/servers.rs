@@ -52,7 +52,8 @@ impl FromStr for Servers {
         let (hosts, chroot) = text.find('/').map_or((text, ""), |at| text.split_at(at));
         let mut addresses = Vec::new();
         for host in hosts.split(',').map(str::trim).filter(|host| !host.is_empty()) {
-            let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']') && port.parse::<u16>().is_ok());
+            let has_port =
+                host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']') && port.parse::<u16>().is_ok());
             let full = if has_port { host.to_owned() } else { format!("{host}:{DEFAULT_PORT}") };
             let mut found = full.to_socket_addrs().with_context(|| format!("the server {host:?} has no address"))?;
             addresses.push(found.next().with_context(|| format!("the server {host:?} has no address"))?);

@@ -129,7 +129,9 @@ impl Settings {
         let plain = Workload::default();
         let poisson = self.load.poisson.unwrap_or(false);
         let load = match (self.load.rate, self.load.schedule) {
-            (None, None) if poisson => bail!("[load] poisson needs a rate or a schedule: a closed loop has no arrivals"),
+            (None, None) if poisson => {
+                bail!("[load] poisson needs a rate or a schedule: a closed loop has no arrivals")
+            }
             (None, None) => Load::Closed,
             (Some(rate), None) => Load::Open { schedule: Schedule::fixed(rate).context("[load] rate")?, poisson },
             (None, Some(schedule)) => Load::Open { schedule, poisson },

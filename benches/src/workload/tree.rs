@@ -56,7 +56,8 @@ impl Tree {
     pub fn new(root: String, shape: Shape, keys: u64) -> Tree {
         let (mut folders, mut level) = (Vec::new(), vec![root.clone()]);
         for _ in 0..shape.depth {
-            level = level.iter().flat_map(|above| (0..shape.fanout).map(move |at| format!("{above}/f{at:02}"))).collect();
+            level =
+                level.iter().flat_map(|above| (0..shape.fanout).map(move |at| format!("{above}/f{at:02}"))).collect();
             folders.extend_from_slice(&level);
         }
         Tree { root, leaves: if shape.depth == 0 { 0 } else { level.len() }, folders, keys }

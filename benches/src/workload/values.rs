@@ -78,7 +78,9 @@ impl std::str::FromStr for ValueSizes {
 
     fn from_str(text: &str) -> anyhow::Result<ValueSizes> {
         let number = |text: &str| {
-            text.trim().parse::<u32>().map_err(|_| anyhow::anyhow!("{text:?} is not a whole number of bytes or a share"))
+            text.trim()
+                .parse::<u32>()
+                .map_err(|_| anyhow::anyhow!("{text:?} is not a whole number of bytes or a share"))
         };
         if let Some((low, high)) = text.split_once("..") {
             return ValueSizes::Uniform(number(low)?, number(high)?).checked();
