@@ -74,6 +74,13 @@ impl Outcome {
         })
     }
 
+    /// Whether an open loop's requests were answered more slowly than they were meant to be sent: by more than one in a
+    /// hundred, besides those that are on their way at the end in any case.
+    pub fn fell_short(&self) -> bool {
+        let on_the_way = (self.quantile_us(0.99) / 1e6).min(0.1 * self.seconds);
+        self.asked_rate.is_some_and(|asked| self.rate * self.seconds < asked * (0.99 * self.seconds - on_the_way))
+    }
+
     /// Whether the generator, not the server, set the limit.
     pub fn generator_saturated(&self) -> bool {
         let busier = self.server.is_none_or(|server| server.busiest_thread < self.generator.busiest_thread);
@@ -94,7 +101,7 @@ impl Outcome {
             ));
         }
         if let Some(asked) = self.asked_rate
-            && self.rate < 0.99 * asked
+            && self.fell_short()
             && self.ended_early.is_none()
         {
             warnings.push(format!(

@@ -141,7 +141,9 @@ pub fn ringkeeper() -> PathBuf {
         let program = Path::new(env!("CARGO_BIN_EXE_ringkeeper-load")).with_file_name("ringkeeper");
         if !program.exists() {
             let mut build = Command::new(env!("CARGO"));
-            build.args(["build", "-p", "net", "--bin", "ringkeeper"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+            build
+                .args(["build", "-p", "net", "-p", "benches", "--bin", "ringkeeper"])
+                .current_dir(env!("CARGO_MANIFEST_DIR"));
             build.args((!cfg!(debug_assertions)).then_some("--release"));
             build.arg("--target-dir").arg(program.parent().and_then(Path::parent).unwrap());
             assert!(build.status().unwrap().success(), "{build:?}");
