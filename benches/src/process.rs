@@ -91,6 +91,7 @@ pub fn resident(pid: u32) -> io::Result<Resident> {
 
 /// The process that listens on this address on this machine. `None` where there is none, or it may not be looked at.
 pub fn listener(address: SocketAddr) -> Option<u32> {
+    // Only an address of this machine can be bound.
     if !address.ip().is_loopback() && std::net::UdpSocket::bind((address.ip(), 0)).is_err() {
         return None;
     }
@@ -108,7 +109,7 @@ pub fn listener(address: SocketAddr) -> Option<u32> {
     })
 }
 
-/// Parses what a user gives for a process.
+/// The same number, if there is such a process.
 ///
 /// # Errors
 /// There is no such process.

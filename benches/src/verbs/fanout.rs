@@ -12,6 +12,7 @@ use crate::driver::herd::{Counts, Order, Round, Word};
 use crate::driver::tidy::{ROOT, clean};
 use crate::driver::{Bulk, stage};
 use crate::process::Usage;
+use crate::report::figures::percentiles;
 use crate::report::{Conditions, Latency};
 use crate::stop::Stop;
 use crate::wire::request;
@@ -174,6 +175,7 @@ fn one_kind(
         lost: all.lost,
         doubled: all.doubled,
         latency: Latency::of(&all.latency_ns),
+        percentiles: percentiles(&all.latency_ns),
         last_p50_us: lasts[lasts.len() / 2] as f64 / 1e3,
         last_max_us: lasts[lasts.len() - 1] as f64 / 1e3,
         events_per_second: events as f64 / in_rounds.max(1e-9),

@@ -82,8 +82,11 @@ impl FromStr for Op {
     }
 }
 
-/// Mixes that have a name, with what they stand for.
-pub const PRESETS: [(&str, &str, &[(Op, u32)]); 5] = [
+/// A mix with a name: the name, what it stands for, operations and shares.
+pub type Preset = (&'static str, &'static str, &'static [(Op, u32)]);
+
+/// Mixes that have a name.
+pub const PRESETS: [Preset; 5] = [
     (
         "mixed",
         "a production tree reported in public: 38 get, 34 create, 9 set, 11 multi, 4 list, and 4 delete",

@@ -33,6 +33,8 @@ pub struct KindFigures {
     pub doubled: u64,
     /// From the sending of a change to each of its events.
     pub latency: Latency,
+    /// Pairs of a share of the events and the time, in microseconds, within which they came.
+    pub percentiles: Vec<(f64, f64)>,
     /// From the first change of a round to its last event, microseconds: median and worst over the rounds.
     pub last_p50_us: f64,
     /// The worst round.
@@ -92,12 +94,10 @@ pub(super) fn document(figures: &FanoutFigures, conditions: Conditions) -> anyho
             warnings.push(format!("{} watches: {} events lost, {} doubled", kind.kind.name(), kind.lost, kind.doubled));
         }
     }
-    let by_kind = |pick: fn(&KindFigures) -> f64| {
-        (1..).zip(&figures.kinds).map(move |(at, kind)| (f64::from(at), pick(kind) / 1e3)).collect::<Vec<_>>()
-    };
-    let names: Vec<&str> = figures.kinds.iter().map(|kind| kind.kind.name()).collect();
-    let axis =
-        format!("kind: {}", (1..).zip(&names).map(|(at, name)| format!("{at} {name}")).collect::<Vec<_>>().join(", "));
+    let by_kind = figures
+        .kinds
+        .iter()
+        .map(|kind| Series::new(kind.kind.name(), kind.percentiles.iter().map(|(share, us)| (*share, us / 1e3))));
     Ok(Document {
         verb: "fanout",
         title: format!(
@@ -119,14 +119,10 @@ pub(super) fn document(figures: &FanoutFigures, conditions: Conditions) -> anyho
             Plot::new(
                 "fanout",
                 "Delivery by kind of watch",
-                (&axis, Scale::Linear),
+                ("share of events that had come", Scale::Quantile),
                 ("time since the change, ms", Scale::Log),
             )
-            .with([
-                Series::new("p50", by_kind(|kind| kind.latency.p50_us)),
-                Series::new("p99", by_kind(|kind| kind.latency.p99_us)),
-                Series::new("last", by_kind(|kind| kind.last_p50_us)),
-            ]),
+            .with(by_kind),
         ],
         conditions,
         figures: serde_json::json!({ "fanout": serde_json::to_value(figures)? }),
