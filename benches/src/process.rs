@@ -12,7 +12,7 @@ pub struct Usage {
     /// User and system time of all threads, also those that have ended. Resolution: one clock tick, 10 ms.
     pub cpu: Duration,
     /// Time on a processor of each living thread.
-    pub(crate) threads: HashMap<u32, Duration>,
+    threads: HashMap<u32, Duration>,
     /// Resident memory.
     pub memory: Resident,
 }
@@ -37,13 +37,24 @@ impl Usage {
         Ok(Usage { cpu: cpu_time(pid)?, threads: thread_times(pid), memory: resident(pid)? })
     }
 
+    /// Processor time used since `before`. Exact where no thread has ended meanwhile, else to a clock tick.
+    pub fn cpu_since(&self, before: &Usage) -> Duration {
+        if !self.threads.is_empty() && before.threads.keys().all(|thread| self.threads.contains_key(thread)) {
+            self.threads_since(before).sum()
+        } else {
+            self.cpu.saturating_sub(before.cpu)
+        }
+    }
+
     /// The time that the busiest thread spent on a processor since `before`.
     pub fn busiest_since(&self, before: &Usage) -> Duration {
-        let used = self
-            .threads
+        self.threads_since(before).max().unwrap_or_default()
+    }
+
+    fn threads_since(&self, before: &Usage) -> impl Iterator<Item = Duration> {
+        self.threads
             .iter()
-            .map(|(thread, time)| time.saturating_sub(before.threads.get(thread).copied().unwrap_or_default()));
-        used.max().unwrap_or_default()
+            .map(|(thread, time)| time.saturating_sub(before.threads.get(thread).copied().unwrap_or_default()))
     }
 }
 
@@ -80,6 +91,7 @@ pub fn resident(pid: u32) -> io::Result<Resident> {
 
 /// The process that listens on this address on this machine. `None` where there is none, or it may not be looked at.
 pub fn listener(address: SocketAddr) -> Option<u32> {
+    // Only an address of this machine can be bound.
     if !address.ip().is_loopback() && std::net::UdpSocket::bind((address.ip(), 0)).is_err() {
         return None;
     }
@@ -97,7 +109,7 @@ pub fn listener(address: SocketAddr) -> Option<u32> {
     })
 }
 
-/// Parses what a user gives for a process.
+/// The same number, if there is such a process.
 ///
 /// # Errors
 /// There is no such process.
@@ -142,6 +154,10 @@ mod tests {
         let before = Usage::of(pid).unwrap();
         assert!(before.memory.anon_kib > 0 && before.memory.all_kib >= before.memory.anon_kib);
         assert!(Usage::of(pid).unwrap().cpu >= before.cpu);
+        let mut sum = 0_u64;
+        while Usage::of(pid).unwrap().cpu_since(&before).is_zero() {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
         assert!(cpu_time(u32::MAX).is_err());
         assert!(existing(u32::MAX).is_err());
     }

@@ -191,11 +191,14 @@ fn run_threads(
     })
 }
 
+/// This process, its processor time, and the server.
+type Look = (Usage, Duration, Option<Usage>);
+
 /// Both processes at the begin and at the end of measuring.
 struct Watched {
     server: Option<u32>,
-    begin: Option<(Usage, Option<Usage>)>,
-    end: Option<(Usage, Option<Usage>)>,
+    begin: Option<Look>,
+    end: Option<Look>,
 }
 
 impl Watched {
@@ -203,10 +206,10 @@ impl Watched {
         Watched { server, begin: None, end: None }
     }
 
-    fn now(&self) -> Option<(Usage, Option<Usage>)> {
+    fn now(&self) -> Option<Look> {
         let server = self.server.and_then(|pid| Usage::of(pid).ok());
-        let own = Usage::of(std::process::id()).ok()?;
-        Some((Usage { cpu: hardware::cpu::process_cpu_time(), ..own }, server))
+        // This process's own time is exact, also of threads that have ended.
+        Some((Usage::of(std::process::id()).ok()?, hardware::cpu::process_cpu_time(), server))
     }
 
     fn look(&mut self, window: Window, elapsed: Duration) {
@@ -229,8 +232,8 @@ impl Watched {
     fn used(mut self, operations: u64, seconds: f64) -> (Used, Option<Used>) {
         let end = self.end.take().or_else(|| self.now()).unwrap_or_default();
         let begin = self.begin.take().unwrap_or_default();
-        let used = |begin: &Usage, end: &Usage| {
-            let cpu = end.cpu.saturating_sub(begin.cpu).as_secs_f64();
+        let used = |begin: &Usage, end: &Usage, cpu: Duration| {
+            let cpu = cpu.as_secs_f64();
             Used {
                 cpu_us_per_op: cpu * 1e6 / operations.max(1) as f64,
                 processors: cpu / seconds,
@@ -238,7 +241,7 @@ impl Watched {
                 memory: (begin.memory, end.memory),
             }
         };
-        let server = begin.1.as_ref().zip(end.1.as_ref()).map(|(begin, end)| used(begin, end));
-        (used(&begin.0, &end.0), server)
+        let server = begin.2.as_ref().zip(end.2.as_ref()).map(|(begin, end)| used(begin, end, end.cpu_since(begin)));
+        (used(&begin.0, &end.0, end.1.saturating_sub(begin.1)), server)
     }
 }

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// A share of a processor beyond which a thread counts as busy all the time.
 const SATURATED: f64 = 0.9;
 
+/// Sending later than meant by so much is worth a word.
+const LAG_US: f64 = 1_000.0;
+
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -71,6 +74,13 @@ impl Outcome {
         })
     }
 
+    /// Whether an open loop's requests were answered more slowly than they were meant to be sent: by more than one in a
+    /// hundred, besides those that are on their way at the end in any case.
+    pub fn fell_short(&self) -> bool {
+        let on_the_way = (self.quantile_us(0.99) / 1e6).min(0.1 * self.seconds);
+        self.asked_rate.is_some_and(|asked| self.rate * self.seconds < asked * (0.99 * self.seconds - on_the_way))
+    }
+
     /// Whether the generator, not the server, set the limit.
     pub fn generator_saturated(&self) -> bool {
         let busier = self.server.is_none_or(|server| server.busiest_thread < self.generator.busiest_thread);
@@ -91,13 +101,21 @@ impl Outcome {
             ));
         }
         if let Some(asked) = self.asked_rate
-            && self.rate < 0.99 * asked
+            && self.fell_short()
             && self.ended_early.is_none()
         {
             warnings.push(format!(
                 "{:.0}/s of the asked {asked:.0}/s were answered: the load is beyond what {} can carry",
                 self.rate,
                 if self.generator_saturated() { "the generator" } else { "the server" }
+            ));
+        }
+        let lag_us = self.record.lag_ns.value_at_quantile(0.99) as f64 / 1e3;
+        if self.asked_rate.is_some() && lag_us > LAG_US && lag_us > 0.2 * self.quantile_us(0.99) {
+            warnings.push(format!(
+                "the generator itself sent late (p99 {:.1} ms), which is part of the latencies: it had to wait for a \
+                 processor; give it one of its own (--pin)",
+                lag_us / 1e3
             ));
         }
         if let Some(server) = self.server

@@ -95,7 +95,7 @@ pub struct Record {
     pub events: u64,
     /// Sessions closed and opened anew, and how long opening took.
     pub churned_ns: Histogram<u64>,
-    /// How much later than meant an open loop sent.
+    /// How much later than meant an open loop sent, where no reply was waited for.
     pub lag_ns: Histogram<u64>,
 }
 

@@ -1,5 +1,8 @@
 //! One thread of a run: a reactor, its share of the connections, and the loop that keeps them busy.
 
+mod ending;
+mod sessions;
+
 use super::conn::{Asked, Conn, Sent};
 use super::making::{Made, Plant};
 use super::opener::{Opened, Wanted};
@@ -7,10 +10,10 @@ use super::pacer::{Pacer, Window};
 use super::recorder::{Intervals, Record, Recorder};
 use crate::stop::Stop;
 use crate::wire::reply::{EVENT, Event as WatchEvent, string};
-use crate::wire::{request, resp};
+use crate::wire::resp;
 use crate::workload::{Dice, Load, Op, Protocol, Schedule};
 use anyhow::{Context, bail};
-use hardware::reactor::{CloseHow, Event, Reactor, ReactorConfig, SocketId};
+use hardware::reactor::{Event, Reactor, ReactorConfig, SocketId};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,10 +21,6 @@ use std::time::{Duration, Instant};
 
 /// How often a thread looks whether it is asked to stop.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long replies are waited for after the end, and how long when somebody is waiting for the end.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
-const DRAIN_LIMIT_STOPPED: Duration = Duration::from_secs(2);
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Send buffers kept for reuse.
 const SPARE_MAX: usize = 4096;
 
@@ -59,6 +58,8 @@ pub(super) struct Worker {
     pacer: Option<Pacer>,
     churn: Option<Pacer>,
     churn_next: usize,
+    /// Whether an open loop waits for room on its connections, or catches up after that.
+    held_back: bool,
     /// The connection that the next request of an open loop goes to.
     cursor: usize,
     recorder: Recorder,
@@ -98,6 +99,7 @@ impl Worker {
             pacer: open,
             churn,
             churn_next: 0,
+            held_back: false,
             cursor: 0,
             window: given.window,
             origin: given.origin,
@@ -189,14 +191,18 @@ impl Worker {
         let mut next_ns = pacer.next_ns();
         while next_ns <= now_ns {
             let Some(index) = self.next_with_room() else {
-                next_ns = u64::MAX;
+                (next_ns, self.held_back) = (u64::MAX, true);
                 break;
             };
             let meant_ns = pacer.take();
-            self.recorder.sent(meant_ns, now_ns);
+            // What waited for replies is not late by the generator's fault.
+            if !self.held_back {
+                self.recorder.sent(meant_ns, now_ns);
+            }
             self.request(index, meant_ns);
             next_ns = pacer.next_ns();
         }
+        self.held_back &= next_ns <= now_ns || next_ns == u64::MAX;
         self.pacer = Some(pacer);
         next_ns
     }
@@ -309,141 +315,9 @@ impl Worker {
         Ok(())
     }
 
-    fn watch(&mut self, index: usize, path: &[u8]) {
-        let conn = &mut self.conns[index];
-        if conn.closing {
-            return;
-        }
-        let xid = conn.xid();
-        request::watch(&mut conn.out, xid, self.plant.workload.watches.kind, path);
-        conn.sent.push_back(Sent { meant_ns: 0, xid, asked: Asked::Watch });
-        self.dirty.push(index);
-    }
-
-    fn attach(&mut self, index: usize, stream: TcpStream) -> anyhow::Result<()> {
-        stream.set_nodelay(true)?;
-        let socket = self.reactor.adopt(stream.into());
-        let slot = socket.slot();
-        if self.by_slot.len() <= slot {
-            self.by_slot.resize(slot + 1, usize::MAX);
-        }
-        self.by_slot[slot] = index;
-        self.conns[index].attach(socket);
-        let first = self.dice.below(self.plant.workload.keys);
-        for watch in 0..u64::from(self.plant.workload.watches.per_session) {
-            let mut path = std::mem::take(&mut self.path);
-            match self.plant.workload.watches.kind {
-                crate::workload::WatchKind::Child => {
-                    path.clear();
-                    path.extend_from_slice(self.plant.tree.leaf(first + watch).as_bytes());
-                }
-                _ => self.plant.tree.key((first + watch) % self.plant.workload.keys, &mut path),
-            }
-            self.watch(index, &path);
-            self.path = path;
-        }
-        Ok(())
-    }
-
     fn index_of(&self, socket: SocketId) -> Option<usize> {
         let index = *self.by_slot.get(socket.slot())?;
         (self.conns.get(index)?.socket == Some(socket)).then_some(index)
-    }
-
-    /// A connection ended by itself: what was on its way is lost, and another session takes its place.
-    fn closed(&mut self, socket: SocketId, now_ns: u64) {
-        let Some(index) = self.index_of(socket) else {
-            self.reactor.close(socket, CloseHow::Now);
-            return;
-        };
-        let expected = self.conns[index].closing;
-        for sent in self.conns[index].sent.iter() {
-            if let Asked::Op(op) = sent.asked {
-                self.recorder.lost(op, sent.meant_ns, now_ns);
-            }
-        }
-        if !expected && self.window.holds(now_ns) {
-            self.recorder.record.lost_connections += 1;
-        }
-        self.replace(index, socket);
-    }
-
-    /// Gives a connection up and asks for another, unless the run is over.
-    fn replace(&mut self, index: usize, socket: SocketId) {
-        self.reactor.close(socket, CloseHow::Now);
-        self.conns[index].detach();
-        if self.now_ns() < self.window.end_ns && !self.stop.is_set() {
-            let (to, waker) = (self.opened_to.clone(), self.reactor.waker());
-            let first = self.conns[index].number as usize;
-            // The opener outlives all workers.
-            let _ = self.opener.send(Wanted { conn: index, first, to, waker });
-        }
-    }
-
-    /// Closes the sessions whose time has come.
-    fn churn(&mut self, now_ns: u64) {
-        let Some(mut churn) = self.churn.take() else { return };
-        while churn.next_ns() <= now_ns {
-            churn.take();
-            let index = self.churn_next % self.conns.len();
-            self.churn_next = index + 1;
-            self.end_session(index);
-        }
-        self.churn = Some(churn);
-    }
-
-    fn end_session(&mut self, index: usize) {
-        let conn = &mut self.conns[index];
-        if conn.socket.is_some() && !conn.closing {
-            let xid = conn.xid();
-            request::close(&mut conn.out, xid);
-            conn.sent.push_back(Sent { meant_ns: 0, xid, asked: Asked::Close });
-            conn.closing = true;
-            self.dirty.push(index);
-        }
-    }
-
-    /// Waits for replies to what was sent.
-    fn drain(&mut self) -> anyhow::Result<()> {
-        let limit = if self.stop.is_set() { DRAIN_LIMIT_STOPPED } else { DRAIN_LIMIT };
-        self.wait_until(limit, |conn| conn.sent.is_empty())
-    }
-
-    /// Books what has no answer: sent in vain, or never sent.
-    fn settle(&mut self, ended_ns: u64) {
-        let now_ns = self.now_ns();
-        for sent in self.conns.iter().flat_map(|conn| &conn.sent) {
-            if let Asked::Op(op) = sent.asked {
-                self.recorder.unfinished(op, sent.meant_ns, now_ns);
-            }
-        }
-        let Some(pacer) = &mut self.pacer else { return };
-        while pacer.next_ns() < ended_ns {
-            let op = self.plant.workload.mix.choose(&mut self.dice);
-            self.recorder.unfinished(op, pacer.take(), now_ns);
-        }
-    }
-
-    /// Ends all sessions, so that their ephemeral nodes go with them.
-    fn close(&mut self) -> anyhow::Result<()> {
-        if self.plant.workload.protocol == Protocol::Zookeeper {
-            for index in 0..self.conns.len() {
-                self.end_session(index);
-            }
-            self.wait_until(CLOSE_LIMIT, |conn| conn.socket.is_none())?;
-        }
-        Ok(())
-    }
-
-    fn wait_until(&mut self, limit: Duration, done: impl Fn(&Conn) -> bool) -> anyhow::Result<()> {
-        let until = Instant::now() + limit;
-        let mut events = Vec::new();
-        while Instant::now() < until && !self.conns.iter().all(|conn| conn.socket.is_none() || done(conn)) {
-            self.flush();
-            let wake_ns = self.now_ns() + LOOK.as_nanos() as u64;
-            self.turn(&mut events, wake_ns)?;
-        }
-        Ok(())
     }
 
     fn now_ns(&self) -> u64 {

@@ -115,7 +115,7 @@ impl Document {
 pub fn number(value: f64) -> String {
     let digits = match value.abs() {
         _ if !value.is_finite() => return "-".to_owned(),
-        0.0 => 0,
+        _ if value.fract() == 0.0 => 0,
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
         size if size >= 0.01 => 2,
@@ -160,6 +160,6 @@ mod tests {
             assert_eq!(number(value), text);
         }
         assert_eq!((number(-1234.0), number(f64::NAN)), ("-1,234".to_owned(), "-".to_owned()));
-        assert_eq!((time(12.0), time(1500.0), time(2e6)), ("12.0 us".into(), "1.50 ms".into(), "2.00 s".to_owned()));
+        assert_eq!((time(12.0), time(1500.0), time(2e6)), ("12 us".into(), "1.50 ms".into(), "2 s".to_owned()));
     }
 }

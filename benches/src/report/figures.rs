@@ -192,7 +192,7 @@ impl RunFigures {
 }
 
 /// Quantiles ever closer to 1, until no more than one request lies beyond.
-fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+pub(crate) fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let mut points = Vec::new();
     if histogram.is_empty() {
         return points;

@@ -14,7 +14,7 @@ const STYLE: &str = "
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, 'Segoe UI', 'Noto Sans', sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+main { max-width: 66rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
 header p { margin: 0; color: var(--soft); }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0.1rem 0 1rem; }
 h2 { font-size: 1.1rem; margin: 2.2rem 0 0.6rem; }
@@ -26,6 +26,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; min-width
 th, td { padding: 0.3rem 1.1rem 0.3rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; font-size: 0.9rem; }
 th:first-child, td:first-child { text-align: left; }
+.wide { font-size: 0.86rem; } .wide th, .wide td { padding-right: 0.75rem; }
+.wide td:last-child, .wide th:last-child { white-space: normal; min-width: 9rem; padding-right: 0; }
 .conditions td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .conditions td:first-child { color: var(--soft); white-space: nowrap; vertical-align: top; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.5rem; }
@@ -74,7 +76,8 @@ fn table(page: &mut String, table: &Table, class: &str) -> anyhow::Result<()> {
     if table.rows.is_empty() {
         return Ok(());
     }
-    writeln!(page, "<h2>{}</h2>\n<div class=\"scroll\"><table{class}>", text(&table.title))?;
+    let wide = if class.is_empty() && table.columns.len() > 8 { " class=\"wide\"" } else { class };
+    writeln!(page, "<h2>{}</h2>\n<div class=\"scroll\"><table{wide}>", text(&table.title))?;
     if table.columns.iter().any(|column| !column.is_empty()) {
         let cells: String = table.columns.iter().map(|column| format!("<th>{}</th>", text(column))).collect();
         writeln!(page, "<tr>{cells}</tr>")?;

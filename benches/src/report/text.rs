@@ -4,7 +4,7 @@ use super::{Document, Table};
 
 pub(super) fn render(document: &Document) -> String {
     let mut text = format!("{}\n\n", document.title);
-    for table in &document.tables {
+    for table in document.tables.iter().filter(|table| !table.rows.is_empty()) {
         text += &render_table(table);
         text.push('\n');
     }

@@ -1,29 +1,31 @@
 //! `fanout`: many sessions that watch, and changes: how long until everybody knows.
 
+mod herds;
+mod report;
+
+pub use report::{FanoutFigures, KindFigures};
+
 use super::deliver;
 use super::flags::{OutputFlags, ServerFlags};
 use super::progress::Line;
-use crate::driver::herd::{self, Counts, Order, Round, Word};
+use crate::driver::herd::{Counts, Order, Round, Word};
 use crate::driver::tidy::{ROOT, clean};
 use crate::driver::{Bulk, stage};
-use crate::process::cpu_time;
-use crate::report::document::{number, time};
-use crate::report::{Conditions, Document, Latency, Plot, Scale, Series, Table};
+use crate::process::Usage;
+use crate::report::figures::percentiles;
+use crate::report::{Conditions, Latency};
 use crate::stop::Stop;
-use crate::wire::session::{Ask, asks};
-use crate::wire::{open_many, request};
+use crate::wire::request;
 use crate::workload::{Servers, Span, WatchKind};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use hardware::reactor::CoreWaker;
-use serde::{Deserialize, Serialize};
+use herds::Herds;
+use report::document;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
-
-const SESSION_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Sessions with watches, and rounds of changes: latency of every event, lost and doubled ones.
 #[derive(Args, Clone, Debug)]
@@ -58,46 +60,6 @@ pub struct FanoutArgs {
     output: OutputFlags,
 }
 
-/// What fan-out measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FanoutFigures {
-    /// Sessions.
-    pub connections: u32,
-    /// Watches on each.
-    pub watches: u32,
-    /// By kind.
-    pub kinds: Vec<KindFigures>,
-    /// Why it ended before its time; absent if it did not.
-    pub ended_early: Option<String>,
-}
-
-/// One kind of watch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KindFigures {
-    /// Which.
-    pub kind: WatchKind,
-    /// Rounds of changes.
-    pub rounds: u32,
-    /// Events that came, each counted once.
-    pub events: u64,
-    /// Watches without an event.
-    pub lost: u64,
-    /// Events beyond the first of a watch.
-    pub doubled: u64,
-    /// From the sending of a change to each of its events.
-    pub latency: Latency,
-    /// From the first change of a round to its last event, microseconds: median and worst over the rounds.
-    pub last_p50_us: f64,
-    /// The worst round.
-    pub last_max_us: f64,
-    /// Events per second within rounds.
-    pub events_per_second: f64,
-    /// Processor time of the server per event, microseconds, from the change until all are there.
-    pub server_cpu_us: Option<f64>,
-    /// Processor time of this program per event, microseconds.
-    pub generator_cpu_us: f64,
-}
-
 /// Carries it out.
 ///
 /// # Errors
@@ -123,73 +85,6 @@ pub fn main(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     }
     let wrong = figures.kinds.iter().any(|kind| kind.lost + kind.doubled > 0);
     Ok(if wrong { ExitCode::FAILURE } else { code })
-}
-
-/// The herds, and how they are spoken to.
-struct Herds {
-    orders: Vec<Sender<Order>>,
-    words: Receiver<Word>,
-    wakers: Vec<Arc<CoreWaker>>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Herds {
-    fn gather(args: &FanoutArgs, stop: &Stop, line: &Line) -> anyhow::Result<Herds> {
-        let all: Vec<Ask> = asks(&args.servers, args.connections, SESSION_TIMEOUT, None)?;
-        let mut sessions = open_many(&all, |open| {
-            line.count(open as u64, all.len() as u64, "sessions");
-            stop.check()
-        })?;
-        let (words_to, words) = channel();
-        let (mut orders, mut threads) = (Vec::new(), Vec::new());
-        let share = sessions.len().div_ceil(args.threads as usize);
-        while !sessions.is_empty() {
-            let rest = sessions.split_off(share.min(sessions.len()));
-            let (own, words_to) = (std::mem::replace(&mut sessions, rest), words_to.clone());
-            let (to, from) = channel();
-            orders.push(to);
-            let serve = move || herd::serve(own, &from, &words_to);
-            threads.push(std::thread::Builder::new().name(format!("herd-{}", threads.len())).spawn(serve)?);
-        }
-        let mut herds = Herds { orders, words, wakers: Vec::new(), threads };
-        for _ in 0..herds.orders.len() {
-            if let Word::Waker(waker) = herds.hear(Duration::from_secs(10))? {
-                herds.wakers.push(waker);
-            }
-        }
-        Ok(herds)
-    }
-
-    fn tell(&self, order: impl Fn() -> Order) -> anyhow::Result<()> {
-        self.orders
-            .iter()
-            .try_for_each(|orders| orders.send(order()))
-            .map_err(|_| anyhow::anyhow!("a thread has ended"))
-    }
-
-    fn hear(&self, limit: Duration) -> anyhow::Result<Word> {
-        match self.words.recv_timeout(limit) {
-            Ok(Word::Failed(error)) => Err(error),
-            Ok(word) => Ok(word),
-            Err(RecvTimeoutError::Timeout) => bail!("the sessions' threads do not answer"),
-            Err(RecvTimeoutError::Disconnected) => bail!("the sessions' threads have ended"),
-        }
-    }
-
-    fn all_ready(&self) -> anyhow::Result<()> {
-        for _ in 0..self.orders.len() {
-            self.hear(Duration::from_secs(180))?;
-        }
-        Ok(())
-    }
-
-    fn end(self) {
-        drop(self.orders);
-        for thread in self.threads {
-            // What it had to say it has said.
-            let _ = thread.join();
-        }
-    }
 }
 
 fn measure(
@@ -251,7 +146,7 @@ fn one_kind(
             herds.tell(|| Order::Ping)?;
         }
         herds.all_ready()?;
-        let server_before = server.and_then(|pid| cpu_time(pid).ok());
+        let server_before = server.and_then(|pid| Usage::of(pid).ok());
         let own_before = hardware::cpu::process_cpu_time();
         let shared = Arc::new(Round {
             origin: Instant::now(),
@@ -261,8 +156,8 @@ fn one_kind(
         herds.tell(|| Order::Count(Arc::clone(&shared)))?;
         change(writer, kind, &paths, round, &shared)?;
         let counts = await_events(args, herds, &shared, server, stop)?;
-        if let (Some(before), Some(after)) = (server_before, counts.server_cpu) {
-            server_cpu += after.saturating_sub(before);
+        if let (Some(before), Some(after)) = (&server_before, &counts.server) {
+            server_cpu += after.cpu_since(before);
         }
         own_cpu += counts.own_cpu.saturating_sub(own_before);
         let first_sent = shared.sent_ns.iter().map(|sent| sent.load(Ordering::Relaxed)).min().unwrap_or(0);
@@ -280,6 +175,7 @@ fn one_kind(
         lost: all.lost,
         doubled: all.doubled,
         latency: Latency::of(&all.latency_ns),
+        percentiles: percentiles(&all.latency_ns),
         last_p50_us: lasts[lasts.len() / 2] as f64 / 1e3,
         last_max_us: lasts[lasts.len() - 1] as f64 / 1e3,
         events_per_second: events as f64 / in_rounds.max(1e-9),
@@ -314,7 +210,7 @@ fn change(writer: &mut Bulk, kind: WatchKind, paths: &[String], round: u32, shar
 /// A round's events, and the processor time used when they were all there.
 struct Finished {
     counts: Counts,
-    server_cpu: Option<Duration>,
+    server: Option<Usage>,
     own_cpu: Duration,
 }
 
@@ -335,7 +231,7 @@ fn await_events(
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
         }
     }
-    let (server_cpu, own_cpu) = (server.and_then(|pid| cpu_time(pid).ok()), hardware::cpu::process_cpu_time());
+    let (server, own_cpu) = (server.and_then(|pid| Usage::of(pid).ok()), hardware::cpu::process_cpu_time());
     std::thread::sleep(args.settle.0);
     shared.over.store(true, Ordering::Relaxed);
     herds.wakers.iter().for_each(|waker| waker.wake());
@@ -347,93 +243,5 @@ fn await_events(
         }
     }
     stop.check()?;
-    Ok(Finished { counts, server_cpu, own_cpu })
-}
-
-fn document(figures: &FanoutFigures, conditions: Conditions) -> anyhow::Result<Document> {
-    let columns = [
-        "watches",
-        "events",
-        "lost",
-        "doubled",
-        "p50",
-        "p99",
-        "max",
-        "last p50",
-        "last max",
-        "events /s",
-        "server CPU/event",
-        "generator CPU/event",
-    ];
-    let mut table = Table::new("From the sending of a change to its events", &columns);
-    let us = |us: f64| format!("{} us", number(us));
-    for kind in &figures.kinds {
-        table.row([
-            kind.kind.name().to_owned(),
-            number(kind.events as f64),
-            number(kind.lost as f64),
-            number(kind.doubled as f64),
-            time(kind.latency.p50_us),
-            time(kind.latency.p99_us),
-            time(kind.latency.max_us),
-            time(kind.last_p50_us),
-            time(kind.last_max_us),
-            number(kind.events_per_second),
-            kind.server_cpu_us.map_or("-".to_owned(), us),
-            us(kind.generator_cpu_us),
-        ]);
-    }
-    let (lost, doubled) =
-        figures.kinds.iter().fold((0, 0), |(lost, doubled), kind| (lost + kind.lost, doubled + kind.doubled));
-    let per_round = u64::from(figures.connections) * u64::from(figures.watches);
-    let worst = figures.kinds.iter().map(|kind| kind.last_max_us).fold(0.0, f64::max);
-    let mut warnings: Vec<String> = figures.ended_early.iter().map(|why| format!("it ended early: {why}")).collect();
-    for kind in &figures.kinds {
-        if kind.server_cpu_us.is_some_and(|server| server < kind.generator_cpu_us) {
-            let name = kind.kind.name();
-            warnings.push(format!("with {name} watches the generator took more CPU per event than the server"));
-        }
-        if kind.lost + kind.doubled > 0 {
-            warnings.push(format!("{} watches: {} events lost, {} doubled", kind.kind.name(), kind.lost, kind.doubled));
-        }
-    }
-    let by_kind = |pick: fn(&KindFigures) -> f64| {
-        (1..).zip(&figures.kinds).map(move |(at, kind)| (f64::from(at), pick(kind) / 1e3)).collect::<Vec<_>>()
-    };
-    let names: Vec<&str> = figures.kinds.iter().map(|kind| kind.kind.name()).collect();
-    let axis =
-        format!("kind: {}", (1..).zip(&names).map(|(at, name)| format!("{at} {name}")).collect::<Vec<_>>().join(", "));
-    Ok(Document {
-        verb: "fanout",
-        title: format!(
-            "Fan-out: {} sessions with {} watches, {} events a round",
-            number(figures.connections.into()),
-            number(figures.watches.into()),
-            number(per_round as f64)
-        ),
-        answer: format!(
-            "The last of {} events was there at most {} after the first change; {} lost, {} doubled.",
-            number(per_round as f64),
-            time(worst),
-            number(lost as f64),
-            number(doubled as f64)
-        ),
-        warnings,
-        tables: vec![table],
-        plots: vec![
-            Plot::new(
-                "fanout",
-                "Delivery by kind of watch",
-                (&axis, Scale::Linear),
-                ("time since the change, ms", Scale::Log),
-            )
-            .with([
-                Series::new("p50", by_kind(|kind| kind.latency.p50_us)),
-                Series::new("p99", by_kind(|kind| kind.latency.p99_us)),
-                Series::new("last", by_kind(|kind| kind.last_p50_us)),
-            ]),
-        ],
-        conditions,
-        figures: serde_json::json!({ "fanout": serde_json::to_value(figures)? }),
-    })
+    Ok(Finished { counts, server, own_cpu })
 }

@@ -157,9 +157,7 @@ fn fill(args: &FillArgs, shape: Shape, server: Option<u32>, stop: &Stop, line: &
         growth,
         anon_bytes_per_node: per_node(|usage| usage.memory.anon_kib),
         file_bytes_per_node: per_node(|usage| usage.memory.file_kib),
-        server_cpu_us: both
-            .as_ref()
-            .map(|(before, after)| after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / made as f64),
+        server_cpu_us: both.as_ref().map(|(before, after)| after.cpu_since(before).as_secs_f64() * 1e6 / made as f64),
         generator_cpu_us: own.as_secs_f64() * 1e6 / made as f64,
         ended_early,
     })

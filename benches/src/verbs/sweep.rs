@@ -82,7 +82,7 @@ impl FromStr for Objective {
 impl Objective {
     /// What an outcome misses, if anything.
     fn missed(&self, outcome: &Outcome) -> Option<String> {
-        if outcome.asked_rate.is_some_and(|asked| outcome.rate < 0.99 * asked) {
+        if outcome.fell_short() {
             return Some(format!("only {}/s were answered", number(outcome.rate)));
         }
         self.bounds.iter().find_map(|bound| match *bound {
@@ -158,12 +158,11 @@ pub fn main(args: &SweepArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let line = Line::new("sweep");
     line.say("making keys");
     let stage = Stage::prepare(&workload, stop)?;
-    let steps = search(args, &workload, &stage, server, stop, &line);
+    let swept = search(args, &workload, &stage, server, stop, &line);
     line.say("cleaning up");
     let cleaned = stage.clean();
     drop(line);
-    let steps = steps?;
-    let code = deliver(&document(args, &workload, &steps, conditions)?, &args.output, stop)?;
+    let code = deliver(&document(args, &workload, &swept?, conditions)?, &args.output, stop)?;
     cleaned?;
     Ok(code)
 }
@@ -175,7 +174,7 @@ fn search(
     server: Option<u32>,
     stop: &Stop,
     line: &Line,
-) -> anyhow::Result<Vec<Step>> {
+) -> anyhow::Result<Swept> {
     let first = match args.from {
         Some(rate) => rate,
         None => {
@@ -187,9 +186,10 @@ fn search(
     };
     let mut search = Search::new(first.max(Search::RATE_MIN));
     let mut steps: Vec<Step> = Vec::new();
+    let swept = |steps, search: Search| Ok(Swept { steps, held: search.held, failed: search.failed });
     loop {
         if stop.is_set() && !steps.is_empty() {
-            return Ok(steps);
+            return swept(steps, search);
         }
         let rate = search.next;
         let open = Load::Open { schedule: Schedule::fixed(rate)?, poisson: args.workload.poisson };
@@ -199,14 +199,14 @@ fn search(
         let (mut tries, mut failures) = (0, 0);
         let held = loop {
             let outcome = match run(stage, &at_rate, server, stop, &mut |progress| line.run(progress)) {
-                Err(_) if stop.is_set() && !steps.is_empty() => return Ok(steps),
+                Err(_) if stop.is_set() && !steps.is_empty() => return swept(steps, search),
                 outcome => outcome?,
             };
             let missed = args.objective.missed(&outcome);
             let (failed, ended) = (missed.is_some(), outcome.ended_early.is_some());
             steps.push(Step { asked_rate: rate, missed, run: RunFigures::of(&outcome, &at_rate) });
             if ended {
-                return Ok(steps);
+                return swept(steps, search);
             }
             tries += 1;
             failures += u32::from(failed);
@@ -219,26 +219,27 @@ fn search(
             }
         };
         if !search.book(held, args.precision / 100.0) {
-            return Ok(steps);
+            return swept(steps, search);
         }
     }
 }
 
-/// The highest rate all of whose lower neighbours held as well.
-fn knee(steps: &[Step]) -> Option<f64> {
-    let held = steps.iter().filter(|step| step.missed.is_none()).map(|step| step.asked_rate);
-    held.max_by(f64::total_cmp)
+/// All rates that were tried, the highest that held, and the lowest above that which did not.
+struct Swept {
+    steps: Vec<Step>,
+    held: Option<f64>,
+    failed: Option<f64>,
 }
 
-fn document(args: &SweepArgs, workload: &Workload, steps: &[Step], conditions: Conditions) -> anyhow::Result<Document> {
+fn document(args: &SweepArgs, workload: &Workload, swept: &Swept, conditions: Conditions) -> anyhow::Result<Document> {
     let objective = &args.objective.text;
-    let knee = knee(steps);
-    let at_knee = steps.iter().rfind(|step| Some(step.asked_rate) == knee && step.missed.is_none());
-    let above = steps.iter().filter(|step| step.missed.is_some()).min_by(|a, b| a.asked_rate.total_cmp(&b.asked_rate));
+    let Swept { steps, held: knee, failed } = swept;
+    let at_knee = steps.iter().rfind(|step| Some(step.asked_rate) == *knee && step.missed.is_none());
+    let above = steps.iter().rfind(|step| Some(step.asked_rate) == *failed && step.missed.is_some());
     let mut answer = match (knee, at_knee) {
         (Some(rate), Some(step)) => format!(
             "The server holds {objective} up to {} requests per second (there: p50 {}, p99 {}).",
-            number(rate),
+            number(*rate),
             time(step.run.latency.p50_us),
             time(step.run.latency.p99_us)
         ),
@@ -286,13 +287,13 @@ fn table(steps: &[Step]) -> Table {
         "p99.9",
         "max",
         "errors",
-        "server CPU/op",
-        "generator CPU/op",
+        "server us/op",
+        "generator us/op",
         "objective",
     ];
     let mut table = Table::new("Load and latency", &columns);
     for step in in_order(steps) {
-        let cpu = |us: Option<f64>| us.map_or("-".to_owned(), |us| format!("{} us", number(us)));
+        let cpu = |us: Option<f64>| us.map_or("-".to_owned(), number);
         table.row([
             number(step.asked_rate),
             number(step.run.rate),
@@ -309,8 +310,21 @@ fn table(steps: &[Step]) -> Table {
     table
 }
 
+/// One try for every rate: that with the median p99.
+fn typical(steps: &[Step]) -> Vec<&Step> {
+    let by_rate = in_order(steps);
+    let tries = by_rate.chunk_by(|one, other| one.asked_rate == other.asked_rate);
+    tries
+        .map(|tries| {
+            let mut tries = tries.to_vec();
+            tries.sort_by(|one, other| one.run.latency.p99_us.total_cmp(&other.run.latency.p99_us));
+            tries[tries.len() / 2]
+        })
+        .collect()
+}
+
 fn plots(args: &SweepArgs, steps: &[Step]) -> Vec<Plot> {
-    let steps = in_order(steps);
+    let steps = typical(steps);
     let line = |name: &str, pick: fn(&RunFigures) -> f64| {
         Series::new(name, steps.iter().map(|step| (step.asked_rate, pick(&step.run) / 1e3)))
     };

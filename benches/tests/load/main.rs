@@ -1,0 +1,8 @@
+//! The generator against real servers: what it measures, what it leaves behind, what it says when things go wrong.
+
+#![allow(clippy::unwrap_used)]
+
+mod accidents;
+mod measuring;
+mod support;
+mod verbs;
