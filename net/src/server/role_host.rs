@@ -293,7 +293,7 @@ impl RoleHost {
                     }
                 }
                 node::Action::SnapshotBytes(bytes) => {
-                    if let Some(incoming) = &self.incoming {
+                    if let Some(incoming) = &mut self.incoming {
                         incoming.bytes(bytes);
                     }
                 }
@@ -381,7 +381,10 @@ impl RoleHost {
             return;
         }
         match event {
-            IncomingEvent::Parsed(rest) => self.step_member(now, node::Input::SnapshotParsed(rest), post),
+            IncomingEvent::Parsed(rest) => {
+                let rest = self.incoming.as_mut().map(|incoming| incoming.behind(rest)).unwrap_or_default();
+                self.step_member(now, node::Input::SnapshotParsed(rest), post);
+            }
             IncomingEvent::Room => {}
             IncomingEvent::Failed(why) => {
                 warn!("the leader's snapshot cannot be taken in: {why}");

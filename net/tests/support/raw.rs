@@ -28,6 +28,16 @@ impl Raw {
         Raw { stream, read: VecDeque::new(), may_break: false, may_stall: false }
     }
 
+    /// Connects to a server that may be down.
+    pub fn try_connect(address: SocketAddr, patience: Duration) -> Option<Raw> {
+        let stream = TcpStream::connect_timeout(&address, patience).ok()?;
+        let _ = stream.set_nodelay(true);
+        let _ = stream.set_write_timeout(Some(patience));
+        let mut raw = Raw { stream, read: VecDeque::new(), may_break: false, may_stall: false };
+        raw.expect_to_stall(patience);
+        Some(raw)
+    }
+
     /// From now on the connection may end inside a frame, because the server is going to be killed.
     pub fn expect_to_break(&mut self) {
         self.may_break = true;
@@ -50,6 +60,7 @@ impl Raw {
         match self.stream.write_all(bytes) {
             Ok(()) => {}
             Err(error) if is_end(error.kind()) => {}
+            Err(error) if self.may_stall && matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(error) => panic!("cannot write: {error}"),
         }
     }

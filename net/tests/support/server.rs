@@ -253,7 +253,8 @@ pub fn four_letter(address: SocketAddr, word: &[u8]) -> std::io::Result<String> 
     four_letter_within(address, word, Duration::from_secs(20))
 }
 
-fn four_letter_within(address: SocketAddr, word: &[u8], patience: Duration) -> std::io::Result<String> {
+/// The same, with so much time for the connection and for each read.
+pub fn four_letter_within(address: SocketAddr, word: &[u8], patience: Duration) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.write_all(word)?;

@@ -5,6 +5,7 @@ use super::record::{self, err, op, record};
 use engine::jute::Reader;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A reply: its header, and the bytes behind it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -199,6 +200,17 @@ impl Hello {
     }
 }
 
+/// What a server makes of a ConnectRequest.
+#[derive(Debug)]
+pub enum Knock {
+    /// The session is on this connection.
+    Open(Box<Session>),
+    /// The session has expired.
+    Expired,
+    /// The server is down or does not serve now.
+    Closed,
+}
+
 /// A session and the connection that it is on.
 #[derive(Debug)]
 pub struct Session {
@@ -226,6 +238,14 @@ impl Session {
         let mut raw = Raw::connect(address);
         raw.send_frame(&hello.bytes());
         Session::accept(raw)
+    }
+
+    /// Asks a server that may be down, or without a leader.
+    pub fn knock(address: SocketAddr, hello: &Hello, patience: Duration) -> Knock {
+        let Some(mut raw) = Raw::try_connect(address, patience) else { return Knock::Closed };
+        raw.send_frame(&hello.bytes());
+        let Some(answer) = raw.read_frame() else { return Knock::Closed };
+        Session::answered(raw, &answer).map_or(Knock::Expired, |session| Knock::Open(Box::new(session)))
     }
 
     /// Reads the answer to a ConnectRequest that was sent.
@@ -301,6 +321,24 @@ impl Session {
         let reply = self.reply();
         assert_eq!(reply.xid, xid, "replies leave in request order");
         reply
+    }
+
+    /// Sends a request and reads its reply, or `None` when the connection ends before it.
+    pub fn try_call(&mut self, code: i32, body: &[u8]) -> Option<Reply> {
+        let xid = self.send(code, body);
+        let reply = self.try_reply()?;
+        assert_eq!(reply.xid, xid, "replies leave in request order");
+        Some(reply)
+    }
+
+    /// The next reply, or `None` at the end of the connection.
+    pub fn try_reply(&mut self) -> Option<Reply> {
+        loop {
+            match self.try_receive()? {
+                Message::Event(event) => self.events.push_back(event),
+                Message::Reply(reply) => return Some(reply),
+            }
+        }
     }
 
     /// The error code of a request.

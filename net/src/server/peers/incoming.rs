@@ -17,6 +17,7 @@ use hardware::data_dir::replace_file;
 use hardware::mailbox::MailSender;
 use replication::peer::snapshot::reader::{Event, SnapshotReader};
 use replication::peer::snapshot::stage::Stage;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,7 +52,11 @@ pub struct Incoming {
     /// Tells the thread's mail from that of an earlier one.
     pub number: u64,
     commands: Sender<Command>,
+    /// Bytes that the thread has not taken apart yet.
     waiting: Arc<AtomicUsize>,
+    /// The chunks that hold those bytes, and how many bytes they are.
+    handed: VecDeque<Bytes>,
+    handed_bytes: usize,
 }
 
 impl Incoming {
@@ -83,14 +88,33 @@ impl Incoming {
                 }
             }
         })?;
-        Ok(Incoming { number, commands, waiting })
+        Ok(Incoming { number, commands, waiting, handed: VecDeque::new(), handed_bytes: 0 })
     }
 
-    /// The next bytes of the stream.
-    pub fn bytes(&self, bytes: Bytes) {
-        self.waiting.fetch_add(bytes.len(), Ordering::Relaxed);
+    /// The next bytes of the stream, and perhaps of what comes behind it.
+    pub fn bytes(&mut self, bytes: Bytes) {
+        self.forget(self.waiting.fetch_add(bytes.len(), Ordering::Relaxed));
+        self.handed_bytes += bytes.len();
+        self.handed.push_back(bytes.clone());
         // A thread that has ended has said why.
         let _ = self.commands.send(Command::Bytes(bytes));
+    }
+
+    /// All that came behind the stream: `rest` came with its end, and more may have come before that was noticed.
+    pub fn behind(&mut self, rest: Bytes) -> Bytes {
+        self.forget(self.waiting.load(Ordering::Relaxed));
+        let mut behind = Vec::from(rest);
+        self.handed.drain(..).for_each(|bytes| behind.extend_from_slice(&bytes));
+        behind.into()
+    }
+
+    /// Lets go of the chunks that the thread is done with.
+    fn forget(&mut self, waiting: usize) {
+        while self.handed_bytes > waiting
+            && let Some(bytes) = self.handed.pop_front()
+        {
+            self.handed_bytes -= bytes.len();
+        }
     }
 
     /// Make it the state.
@@ -123,7 +147,8 @@ fn take(
         match commands.recv() {
             Err(_) => return Ok(None),
             Ok(Command::Bytes(bytes)) => {
-                let Some(mut parser) = reader.take() else { return Err("bytes came behind the snapshot's end".into()) };
+                // Behind the end: the other side still has them.
+                let Some(mut parser) = reader.take() else { continue };
                 parser.feed(&bytes);
                 while let Some(event) = parser.next_event().map_err(|problem| text(&problem))? {
                     if let Event::Node(node) = &event {

@@ -65,6 +65,7 @@ impl Leader {
     ) {
         let zxid = if kind == PacketKind::Trunc { after } else { self.served };
         let Some(link) = self.links.get_mut(&learner) else { return };
+        tracing::info!(sid = link.sid, last = %link.last, upto = %self.served, "a learner is synchronised by {kind:?}");
         link.send(learner, QuorumPacket::bare(kind, zxid).encode(), out);
         link.cursor = after;
         self.catch_up(now_ms, learner, out);
@@ -77,6 +78,7 @@ impl Leader {
 
     pub(super) fn snapshot_at(&mut self, now_ms: i64, learner: LearnerId, zxid: Zxid, out: &mut Vec<Action>) {
         let Some(link) = self.links.get_mut(&learner).filter(|link| link.phase == LinkPhase::Pinning) else { return };
+        tracing::info!(sid = link.sid, last = %link.last, upto = %zxid, "a learner is synchronised by Snap");
         link.send(learner, QuorumPacket::bare(PacketKind::Snap, zxid).encode(), out);
         self.set_phase(now_ms, learner, LinkPhase::Streaming { zxid });
     }

@@ -1,0 +1,264 @@
+//! Several servers that are one ensemble, each a process of its own.
+
+use crate::support::server::{
+    Process, class_path, four_letter_within, free_port, ringkeeper_binary, server_jars, temporary_directory,
+};
+use crate::support::session::{Hello, Knock, Session};
+use crate::support::{tools, wait_for};
+use rustix::process::Signal;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long a condition may take to come true: machines that run tests are slow.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long one answer may take before a client turns to another server.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+/// Sessions last longer than any fault of these tests.
+const SESSION_TIMEOUT_MS: i32 = 120_000;
+
+/// Whose program a server is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Ringkeeper,
+    Java,
+}
+
+/// One member.
+pub struct Member {
+    pub kind: Kind,
+    pub sid: usize,
+    observer: bool,
+    client_port: u16,
+    pub quorum_port: u16,
+    pub election_port: u16,
+    settings: Vec<(String, String)>,
+    process: Option<Process>,
+    starts: u32,
+}
+
+/// An ensemble; its servers have the numbers 1 and up. Dropping it stops every server.
+pub struct Cluster {
+    members: Vec<Member>,
+    directory: TempDir,
+}
+
+impl Cluster {
+    /// As many servers as there are kinds, the last `observers` of them observers. None is started.
+    pub fn of(kinds: &[Kind], observers: usize) -> Cluster {
+        let members = kinds.iter().enumerate().map(|(index, kind)| Member {
+            kind: *kind,
+            sid: index + 1,
+            observer: index + observers >= kinds.len(),
+            client_port: free_port(),
+            quorum_port: free_port(),
+            election_port: free_port(),
+            settings: Vec::new(),
+            process: None,
+            starts: 0,
+        });
+        Cluster { members: members.collect(), directory: temporary_directory() }
+    }
+
+    /// Voting Ringkeeper servers, all serving.
+    pub fn serving(count: usize) -> Cluster {
+        let mut cluster = Cluster::of(&vec![Kind::Ringkeeper; count], 0);
+        cluster.start_all();
+        cluster
+    }
+
+    /// The numbers of all members.
+    pub fn all(&self) -> Vec<usize> {
+        self.members.iter().map(|member| member.sid).collect()
+    }
+
+    /// The members with these numbers removed.
+    pub fn others(&self, without: &[usize]) -> Vec<usize> {
+        self.all().into_iter().filter(|sid| !without.contains(sid)).collect()
+    }
+
+    pub fn member(&self, sid: usize) -> &Member {
+        &self.members[sid - 1]
+    }
+
+    /// A setting for one member's next start.
+    pub fn set(&mut self, sid: usize, key: &str, value: &str) {
+        self.members[sid - 1].settings.push((key.to_owned(), value.to_owned()));
+    }
+
+    pub fn data(&self, sid: usize) -> PathBuf {
+        self.directory.path().join(format!("data-{sid}"))
+    }
+
+    pub fn address(&self, sid: usize) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.member(sid).client_port))
+    }
+
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.all().into_iter().map(|sid| self.address(sid)).collect()
+    }
+
+    /// Starts every member and waits until all serve.
+    pub fn start_all(&mut self) {
+        for sid in self.all() {
+            self.start(sid);
+        }
+        self.await_serving(&self.all());
+    }
+
+    /// Starts a member, on what its last run has left.
+    pub fn start(&mut self, sid: usize) {
+        let data = self.data(sid);
+        fs::create_dir_all(&data).unwrap();
+        fs::write(data.join("myid"), sid.to_string()).unwrap();
+        let mut text = format!("dataDir={}\n", data.display());
+        text += "tickTime=500\ninitLimit=60\nsyncLimit=8\nadmin.enableServer=false\n4lw.commands.whitelist=*\n";
+        text += "maxClientCnxns=0\nmaxSessionTimeout=600000\nextendedTypesEnabled=true\n";
+        for (key, value) in &self.member(sid).settings {
+            writeln!(text, "{key}={value}").unwrap();
+        }
+        for member in &self.members {
+            let role = if member.observer { "observer" } else { "participant" };
+            let (quorum, election, client) = (member.quorum_port, member.election_port, member.client_port);
+            writeln!(text, "server.{}=127.0.0.1:{quorum}:{election}:{role};127.0.0.1:{client}", member.sid).unwrap();
+        }
+        let file = self.directory.path().join(format!("zoo-{sid}.cfg"));
+        fs::write(&file, text).unwrap();
+        let member = &mut self.members[sid - 1];
+        let mut words = match member.kind {
+            Kind::Ringkeeper => vec![ringkeeper_binary().display().to_string(), "serve".to_owned()],
+            Kind::Java => java_words(),
+        };
+        words.push(file.display().to_string());
+        member.starts += 1;
+        let scratch = self.directory.path().join(format!("run-{sid}-{}", member.starts));
+        member.process = Some(Process::spawn(&words, &scratch, member.client_port));
+    }
+
+    pub fn process(&mut self, sid: usize) -> &mut Process {
+        self.members[sid - 1].process.as_mut().expect("the member was started")
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self, sid: usize) {
+        self.process(sid).kill();
+    }
+
+    /// SIGTERM, and waits until it is gone.
+    pub fn stop(&mut self, sid: usize) {
+        self.process(sid).terminate();
+        self.process(sid).wait_for_exit(PATIENCE);
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&mut self, sid: usize) {
+        self.process(sid).signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self, sid: usize) {
+        self.process(sid).signal(Signal::CONT);
+    }
+
+    /// What `srvr` says of its mode, if it serves.
+    pub fn mode(&self, sid: usize) -> Option<String> {
+        let answer = four_letter_within(self.address(sid), b"srvr", Duration::from_secs(2)).ok()?;
+        answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+    }
+
+    /// A figure of `mntr`.
+    pub fn figure(&self, sid: usize, name: &str) -> Option<i64> {
+        let answer = four_letter_within(self.address(sid), b"mntr", Duration::from_secs(20)).ok()?;
+        let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'))?;
+        line.trim().parse::<f64>().ok().map(|value| value as i64)
+    }
+
+    /// Waits until these members serve. A member that ends meanwhile fails the test.
+    pub fn await_serving(&mut self, sids: &[usize]) {
+        for sid in sids {
+            wait_for(&format!("server {sid} to serve"), PATIENCE, || {
+                let ended = self.process(*sid).exited();
+                assert!(ended.is_none(), "server {sid} has ended: {ended:?}\n{}", self.process(*sid).log());
+                self.mode(*sid)
+            });
+        }
+    }
+
+    /// Waits until one of these members leads, and says which.
+    pub fn await_leader(&self, among: &[usize]) -> usize {
+        wait_for("a leader", PATIENCE, || {
+            among.iter().copied().find(|sid| self.mode(*sid).as_deref() == Some("leader"))
+        })
+    }
+
+    /// Waits until the member is what is said.
+    pub fn await_mode(&self, sid: usize, mode: &str) {
+        wait_for(&format!("server {sid} to be {mode}"), PATIENCE, || {
+            (self.mode(sid).as_deref() == Some(mode)).then_some(())
+        });
+    }
+
+    /// Waits until the member's log has this text.
+    pub fn await_log(&mut self, sid: usize, text: &str) {
+        let process = self.process(sid);
+        wait_for(&format!("`{text}` in the log of server {sid}"), PATIENCE, || {
+            process.log().contains(text).then_some(())
+        });
+    }
+
+    /// A session on this member.
+    pub fn session(&self, sid: usize) -> Session {
+        open(&[self.address(sid)], &Hello { timeout: SESSION_TIMEOUT_MS, ..Hello::default() })
+    }
+
+    /// Nobody has ended who was not told to, and the figures that must be 0 are.
+    pub fn check_health(&mut self) {
+        for sid in self.all() {
+            let ended = self.process(sid).exited();
+            assert!(ended.is_none(), "server {sid} has ended: {ended:?}\n{}", self.process(sid).log());
+            let log = self.process(sid).log();
+            assert!(!log.contains("panicked"), "server {sid} panicked:\n{log}");
+            let mismatches = self.figure(sid, "zk_digest_mismatches_count");
+            assert_eq!(mismatches, Some(0), "digest mismatches of server {sid}");
+        }
+    }
+}
+
+/// Opens a session, or moves one, to the first of these servers that takes it.
+pub fn open(addresses: &[SocketAddr], hello: &Hello) -> Session {
+    wait_for(&format!("one of {addresses:?} to take a session"), PATIENCE, || {
+        addresses.iter().find_map(|address| match Session::knock(*address, hello, ANSWER_PATIENCE) {
+            Knock::Open(session) => Some(*session),
+            Knock::Closed => None,
+            Knock::Expired => panic!("session {:#x} was lost", hello.id),
+        })
+    })
+}
+
+/// The ConnectRequest of a new session that lasts through any fault.
+pub fn lasting() -> Hello {
+    Hello { timeout: SESSION_TIMEOUT_MS, ..Hello::default() }
+}
+
+/// Whether there is an Apache ZooKeeper to mix with; a skip is said.
+pub fn has_java() -> bool {
+    match tools::reference_server() {
+        Ok(()) => true,
+        Err(why) => {
+            crate::support::skip(&why);
+            false
+        }
+    }
+}
+
+fn java_words() -> Vec<String> {
+    let mut words: Vec<String> =
+        ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].map(str::to_owned).to_vec();
+    words.push("-Dorg.slf4j.simpleLogger.defaultLogLevel=info".to_owned());
+    words.extend(["-cp".to_owned(), class_path(server_jars())]);
+    words.push("org.apache.zookeeper.server.quorum.QuorumPeerMain".to_owned());
+    words
+}

@@ -1,0 +1,103 @@
+//! Servers killed and paused under load: nothing acknowledged is lost, and all are equal in the end.
+
+use crate::cluster::Cluster;
+use crate::history::{self, Load};
+use crate::tree::assert_equal;
+
+/// Writes between two faults.
+const PROGRESS: u64 = 300;
+
+#[test]
+fn the_leader_and_a_follower_are_killed_under_load() {
+    let mut cluster = Cluster::serving(3);
+    let all = cluster.all();
+    let load = Load::start(&cluster, 3);
+    load.await_progress(PROGRESS);
+    let first = cluster.await_leader(&all);
+    cluster.kill(first);
+    load.await_progress(PROGRESS);
+    let second = cluster.await_leader(&cluster.others(&[first]));
+    cluster.start(first);
+    cluster.await_mode(first, "follower");
+    load.await_progress(PROGRESS);
+
+    let follower = cluster.others(&[second])[0];
+    cluster.kill(follower);
+    load.await_progress(PROGRESS);
+    cluster.start(follower);
+    cluster.await_mode(follower, "follower");
+    load.await_progress(PROGRESS);
+
+    let written = load.finish();
+    history::check(&cluster, &all, &written);
+    assert_equal(&cluster, &all);
+    cluster.check_health();
+}
+
+#[test]
+fn all_are_killed_at_once_under_load() {
+    let mut cluster = Cluster::serving(3);
+    let all = cluster.all();
+    let load = Load::start(&cluster, 3);
+    for _ in 0..2 {
+        load.await_progress(PROGRESS);
+        for sid in &all {
+            cluster.kill(*sid);
+        }
+        cluster.start_all();
+    }
+    load.await_progress(PROGRESS);
+    let written = load.finish();
+    history::check(&cluster, &all, &written);
+    assert_equal(&cluster, &all);
+
+    // An orderly stop of all keeps it as well.
+    for sid in &all {
+        cluster.stop(*sid);
+    }
+    cluster.start_all();
+    history::check(&cluster, &all, &written);
+    assert_equal(&cluster, &all);
+    cluster.check_health();
+}
+
+#[test]
+fn a_paused_leader_is_replaced_and_joins_again() {
+    let mut cluster = Cluster::serving(3);
+    let all = cluster.all();
+    let load = Load::start(&cluster, 3);
+    load.await_progress(PROGRESS);
+    let paused = cluster.await_leader(&all);
+    cluster.pause(paused);
+    let next = cluster.await_leader(&cluster.others(&[paused]));
+    load.await_progress(PROGRESS);
+    cluster.resume(paused);
+    cluster.await_mode(paused, "follower");
+    assert_eq!(cluster.mode(next).as_deref(), Some("leader"));
+    load.await_progress(PROGRESS);
+    let written = load.finish();
+    history::check(&cluster, &all, &written);
+    assert_equal(&cluster, &all);
+    cluster.check_health();
+}
+
+#[test]
+fn a_paused_follower_does_not_hold_up_the_others() {
+    let mut cluster = Cluster::serving(3);
+    let all = cluster.all();
+    let leader = cluster.await_leader(&all);
+    let paused = cluster.others(&[leader])[0];
+    let load = Load::start(&cluster, 3);
+    load.await_progress(PROGRESS);
+    cluster.pause(paused);
+    load.await_progress(PROGRESS);
+    cluster.await_log(leader, "a learner is disconnected");
+    load.await_progress(PROGRESS);
+    cluster.resume(paused);
+    cluster.await_mode(paused, "follower");
+    load.await_progress(PROGRESS);
+    let written = load.finish();
+    history::check(&cluster, &all, &written);
+    assert_equal(&cluster, &all);
+    cluster.check_health();
+}

@@ -1,0 +1,17 @@
+//! Ensembles of real processes on loopback: servers killed, paused, emptied and mixed with Apache ZooKeeper's, under load,
+//! with a checker over what clients were told.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod basics;
+mod cluster;
+mod failures;
+mod history;
+mod joining;
+mod mixed;
+mod sizes;
+mod strangers;
+mod tree;
