@@ -60,8 +60,8 @@ fn three_servers_are_one() {
     assert_eq!(names, ["/queue/q-0000000000", "/queue/q-0000000001", "/queue/q-0000000002"]);
 
     // Ephemerals of a session on one server vanish for all when it closes.
-    for index in 0..3 {
-        let mut owner = cluster.session(all[index]);
+    for (index, server) in all.iter().copied().enumerate() {
+        let mut owner = cluster.session(server);
         let path = owner.create_as(&format!("/ephemeral-{index}"), mode::EPHEMERAL);
         for session in &mut sessions {
             sync(session);

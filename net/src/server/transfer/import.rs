@@ -287,7 +287,18 @@ impl Replay {
         };
         let shard = Shard::new(shard_config, stage.into_partitions());
         actions.clear();
-        Ok(Replay { shard, role, last: zxid, count: 0, snapshot, due: digest, doubt: None, said: None, verified: None, actions })
+        Ok(Replay {
+            shard,
+            role,
+            last: zxid,
+            count: 0,
+            snapshot,
+            due: digest,
+            doubt: None,
+            said: None,
+            verified: None,
+            actions,
+        })
     }
 
     /// Takes a transaction of the log.
