@@ -10,6 +10,8 @@
 //! only noted, and what makes a connection act waits until the view has stepped. So a read never sees more than the
 //! events that have been put before it.
 
+mod peers;
+
 use super::admission::Admission;
 use super::checkpoint;
 use super::clients::{Client, Clients};
@@ -18,7 +20,6 @@ use super::context::Context;
 use super::mail::{ClientMail, Mail};
 use super::marks::Marks;
 use super::parts::Parts;
-use super::peers::Peer;
 use super::post::Post;
 use super::role_host::{RoleHost, Seat};
 use super::segments::LOG_TOKEN;
@@ -28,7 +29,6 @@ use super::view::View;
 use super::wal_host::WalHost;
 use crate::connection::{Connection, Fate, Serving, ViewEvent};
 use crate::metrics::{CoreMetrics, Counter};
-use bytes::Bytes;
 use engine::acl::AclTable;
 use engine::ids::{ConnId, CoreId, SessionId, ShardId};
 use engine::shard::EventBatch;
@@ -36,7 +36,6 @@ use engine::zxid::Zxid;
 use hardware::listen::{set_keepalive, set_nodelay};
 use hardware::mailbox::MailReceiver;
 use hardware::reactor::{CloseHow, Event, ListenerId, Reactor, SocketId};
-use replication::node;
 use replication::role::Input;
 use std::collections::VecDeque;
 use std::io;
@@ -289,42 +288,6 @@ impl Core {
             Event::WrittenBytes { .. } | Event::Synced { .. } => {}
         }
         Ok(())
-    }
-
-    // ---- peers ----
-
-    fn accept_peer(&mut self, listener: ListenerId, fd: OwnedFd) {
-        let Parts { role: Some(role), post, now, .. } = &mut self.parts else { return };
-        // Of a listener that has been closed meanwhile: the connection ends with its descriptor.
-        let Some(Ok(input)) = role.member().map(|member| member.accepted(listener, fd, &mut self.reactor)) else {
-            return;
-        };
-        role.step_member(*now, input, post);
-    }
-
-    fn hear_peer(&mut self, socket: SocketId, data: &[u8]) {
-        let Parts { role: Some(role), post, now, .. } = &mut self.parts else { return };
-        let input = match role.member().and_then(|member| member.peer(socket)) {
-            Some(Peer::Link(link)) => node::Input::LinkBytes(link, data),
-            Some(Peer::Learner(learner)) => node::Input::LearnerBytes(learner, Bytes::copy_from_slice(data)),
-            Some(Peer::Leader) => node::Input::LeaderBytes(Bytes::copy_from_slice(data)),
-            None => return,
-        };
-        role.step_member(*now, input, post);
-    }
-
-    fn peer_closed(&mut self, socket: SocketId) {
-        let Parts { role: Some(role), post, now, .. } = &mut self.parts else { return };
-        if let Some(input) = role.member().and_then(|member| member.closed(socket, &mut self.reactor)) {
-            role.step_member(*now, input, post);
-        }
-    }
-
-    fn sent_to_peer(&mut self, socket: SocketId) {
-        let Parts { role: Some(role), post, now, .. } = &mut self.parts else { return };
-        if let Some(input) = role.member().and_then(|member| member.sent(socket, &self.reactor)) {
-            role.step_member(*now, input, post);
-        }
     }
 
     fn accept(&mut self, fd: OwnedFd, peer: SocketAddr) {
@@ -637,29 +600,6 @@ impl Core {
             Mail::Shutdown => self.begin_stopping(),
         }
         Ok(())
-    }
-
-    /// A member that has lost its leader or its quorum serves nobody: clients find another server, or come back
-    /// (`ServerCnxnFactory.closeAll`).
-    fn serve_as(&mut self, serving: Serving) {
-        if self.stopping.is_some() {
-            return;
-        }
-        self.parts.serving = serving;
-        if serving != Serving::No {
-            return;
-        }
-        // Nobody is left to be answered.
-        self.parts.outstanding = 0;
-        let all: Vec<ConnId> = self.clients.iter_mut().map(|(id, _)| id).collect();
-        for id in all {
-            self.with(id, |client, _| {
-                // A question of an operator is answered by any server.
-                if !client.surveyed {
-                    client.connection.end();
-                }
-            });
-        }
     }
 
     /// Notes what connections wait for; what makes them act is kept for [`Self::act`].
