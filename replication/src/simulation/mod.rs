@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod disk;
+mod ensemble;
 mod node;
 
 use crate::role::tests::random::write;

@@ -395,6 +395,7 @@ impl SimNode {
         let manifest = Manifest {
             server: 1,
             hash_key: Manifest::fingerprint(&self.key),
+            is_installed: false,
             zxid,
             partitions: cuts.iter().flatten().cloned().collect(),
             system,
