@@ -10,6 +10,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod checkpoint;
 mod disk;
 mod ensemble;
 mod node;

@@ -21,9 +21,18 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    /// A server has started again and has nothing yet.
-    pub(super) fn restarted(&mut self, sid: i64) {
-        self.applied.insert(sid, 0);
+    /// A server's state is a checkpoint or a snapshot as of `base`.
+    pub(super) fn restored(&mut self, sid: i64, base: Zxid) -> Result<(), String> {
+        let known = self.chain.binary_search_by_key(&base, |(zxid, _)| *zxid);
+        let at = match known {
+            Ok(at) => at + 1,
+            Err(_) if base == Zxid::ZERO => 0,
+            // The first zxid of an epoch is nobody's: all that went before.
+            Err(at) if base.counter() == 0 => at,
+            Err(_) => return Err(format!("server {sid} holds a state as of {base}, which never took effect")),
+        };
+        self.applied.insert(sid, at);
+        Ok(())
     }
 
     /// A transaction takes effect at a server: the next one of the chain, byte for byte.
@@ -58,12 +67,18 @@ impl Checker {
         self.chain.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
     }
 
-    /// A server is established as leader, with this log.
-    pub(super) fn leads(&mut self, sid: i64, epoch: u32, log: &BTreeMap<Zxid, Bytes>) -> Result<(), String> {
+    /// A server is established as leader, with this log behind a base.
+    pub(super) fn leads(
+        &mut self,
+        sid: i64,
+        epoch: u32,
+        base: Zxid,
+        log: &BTreeMap<Zxid, Bytes>,
+    ) -> Result<(), String> {
         if let Some(other) = self.leaders.insert(epoch, sid) {
             return Err(format!("epoch {epoch} belongs to servers {other} and {sid}"));
         }
-        match self.chain.iter().find(|(zxid, bytes)| log.get(zxid) != Some(bytes)) {
+        match self.chain.iter().filter(|(zxid, _)| *zxid > base).find(|(zxid, bytes)| log.get(zxid) != Some(bytes)) {
             Some((zxid, _)) => {
                 Err(format!("the leader of epoch {epoch}, server {sid}, lacks {zxid}, which took effect"))
             }

@@ -1,12 +1,19 @@
 //! One server: what its disk holds, and, while it runs, the state machines with what a host does around them, in the
 //! host's order.
 
+use super::super::checkpoint::{self, Loaded};
 use super::super::disk::Files;
 use crate::ledger::{SubtreeUsage, test_config};
 use crate::node::{Action, Epochs, Input, Node, NodeConfig, NodeStart};
 use crate::peer::ensemble::{Ensemble, ServerId, Views};
 use crate::peer::mistake::Mistake;
+use crate::peer::snapshot::reader::SnapshotReader;
+use crate::peer::snapshot::stage::Stage;
+use crate::peer::snapshot::stream::SnapshotStream;
+use crate::peer::snapshot::walk::{DepthWalk, WalkStep};
+use crate::peer::snapshot::writer::HeadWriter;
 use crate::role::{self, Now, ReaperConfig, Role, RoleConfig};
+use crate::session::LearnerId;
 use crate::wal::disk::{Chance, DIRECTORY, Disk};
 use crate::wal::{
     BLOCK_BYTES, Checkpoint as LogFloor, Prepare, Truncation, Verdict, WalConfig, WalWrite, WalWriter, read, recover,
@@ -15,22 +22,23 @@ use bytes::Bytes;
 use engine::acl::{AclList, AclTable, Identity};
 use engine::error_code::ErrorCode;
 use engine::ids::{ConnId, CoreId, Origin, PartitionId, SessionId, ShardId};
-use engine::partition::{LogAction, Partition};
+use engine::partition::{LogAction, Manifest, Partition, PartitionCut};
 use engine::path::{HashKey, shard_of};
 use engine::read::ReadOp;
-use engine::shard::{ReadOutcome, Shard, ShardAction, ShardConfig};
+use engine::shard::{PinId, ReadOutcome, Shard, ShardAction, ShardConfig};
 use engine::stat::Stat;
 use engine::txn;
 use engine::zxid::Zxid;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Transactions between two checkpoints.
+const SNAP_COUNT: u32 = 60;
+/// As hosts have it: a snapshot's files lie so far beyond those in use.
+const GENERATIONS_APART: u32 = 1024;
 pub(super) const PARTITIONS: u32 = 8;
 /// `tickTime` of the ensemble.
 pub(super) const TICK_MS: i64 = 100;
-
-/// Where a run ends early: snapshots are not simulated yet.
-pub(super) const SNAPSHOT_WANTED: &str = "a snapshot is wanted";
 
 /// A znode as every replica must have it.
 pub(super) type Znode = (Option<Vec<u8>>, Stat, AclList, i64);
@@ -47,7 +55,10 @@ pub(super) struct State {
 pub(super) struct Storage {
     wal: Disk,
     files: Files,
+    manifest: Option<Manifest>,
     epochs: Option<Epochs>,
+    /// Pages that crashes have lost.
+    pub lost_pages: u32,
 }
 
 /// What a step leads to outside of the server.
@@ -57,6 +68,8 @@ pub(super) enum Effect {
     Peer(Action),
     /// Something for clients.
     Client(role::Action),
+    /// A checkpoint or a snapshot as of here is the state.
+    Restored(Zxid),
     /// This has taken effect.
     Applied(Zxid, Bytes),
     /// Everything up to here may be seen.
@@ -69,7 +82,8 @@ pub(super) struct Server {
     wal: WalWriter,
     pub prepare: Option<Prepare>,
     pub in_flight: Option<WalWrite>,
-    is_cutting: bool,
+    cutting: Option<Cutting>,
+    config: RoleConfig,
     key: Arc<HashKey>,
     shards: Vec<Shard>,
     log_work: Vec<VecDeque<LogAction>>,
@@ -77,10 +91,48 @@ pub(super) struct Server {
     pub measures: VecDeque<Arc<str>>,
     /// The log's records.
     log: BTreeMap<Zxid, Bytes>,
+    /// What is up to here is not among them.
+    log_base: Zxid,
+    taking: Option<Taking>,
+    since_checkpoint: u32,
+    outgoing: Vec<Outgoing>,
+    incoming: Option<Incoming>,
     pub published: Zxid,
     pub effects: VecDeque<Effect>,
     /// The server crashes when so many more actions have been carried out.
     pub fuse: Option<u32>,
+}
+
+/// What the member hears when the log has its new end.
+#[derive(Clone, Copy)]
+enum Cutting {
+    Truncated,
+    Installed,
+}
+
+/// A checkpoint under way.
+struct Taking {
+    zxid: Zxid,
+    system: Vec<u8>,
+    cuts: Vec<Vec<PartitionCut>>,
+}
+
+/// A snapshot for a learner.
+struct Outgoing {
+    learner: LearnerId,
+    stream: SnapshotStream,
+    /// By shard.
+    walks: Vec<(DepthWalk, PinId)>,
+}
+
+/// The leader's snapshot.
+struct Incoming {
+    zxid: Zxid,
+    stage: Stage,
+    reader: Option<SnapshotReader>,
+    /// Bytes that nobody has looked at.
+    waiting: VecDeque<Bytes>,
+    seal_is_due: bool,
 }
 
 fn role_config(sid: i64, shards: u16) -> RoleConfig {
@@ -112,13 +164,13 @@ fn node_config(sid: i64, mistake: Option<Mistake>) -> NodeConfig {
 }
 
 fn wal_config() -> WalConfig {
-    WalConfig { segment_bytes: 64 * BLOCK_BYTES as u64, ..WalConfig::new(DIRECTORY) }
+    WalConfig { segment_bytes: 16 * BLOCK_BYTES as u64, keep_records: 0, keep_bytes: 0, ..WalConfig::new(DIRECTORY) }
 }
 
-fn host_shards(key: &Arc<HashKey>, shards: u16) -> Vec<Shard> {
+fn host_shards(key: &Arc<HashKey>, shards: u16, partitions: Vec<Partition>) -> Vec<Shard> {
     let mut by_shard: Vec<Vec<Partition>> = (0..shards).map(|_| Vec::new()).collect();
-    for id in 0..PARTITIONS as u16 {
-        by_shard[usize::from(shard_of(PartitionId(id), shards).0)].push(Partition::new(PartitionId(id), 0));
+    for partition in partitions {
+        by_shard[usize::from(shard_of(partition.id(), shards).0)].push(partition);
     }
     let host = |(id, partitions): (usize, Vec<Partition>)| {
         let config = ShardConfig {
@@ -145,9 +197,7 @@ impl Storage {
             let percent = chance.below(101);
             self.wal.write(&write, |_| chance.percent(percent));
         }
-        // Without a manifest nothing names a file.
-        self.files.crash(chance, &mut 0);
-        self.files.keep_only(&|_| false);
+        self.files.crash(chance, &mut self.lost_pages);
     }
 }
 
@@ -164,28 +214,37 @@ impl Server {
         let config = role_config(sid, shards);
         let key = Arc::new(config.ledger.hash_key.clone());
         let mut actions = Vec::new();
-        let mut role = Role::fresh(config, &mut actions);
-        let verdict = recover(&mut storage.wal.sources(), DIRECTORY, LogFloor::Local(Zxid::ZERO), &mut |_, _| {});
+        let (mut role, partitions, floor) = match &storage.manifest {
+            None => {
+                storage.files.keep_only(&|_| false);
+                let partitions = (0..PARTITIONS as u16).map(|id| Partition::new(PartitionId(id), 0)).collect();
+                (Role::fresh(config.clone(), &mut actions), partitions, LogFloor::Local(Zxid::ZERO))
+            }
+            Some(manifest) => {
+                storage.files.keep_only(&|name| checkpoint::names(manifest, name));
+                let Loaded { partitions, ledger, system } = checkpoint::load(manifest, &storage.files, &config)?;
+                let floor = match manifest.is_installed {
+                    true => LogFloor::Installed(manifest.zxid),
+                    false => LogFloor::Local(manifest.zxid),
+                };
+                (Role::recovered(config.clone(), ledger, system, &mut actions), partitions, floor)
+            }
+        };
+        let base = floor.zxid();
+        let verdict = recover(&mut storage.wal.sources(), DIRECTORY, floor, &mut |_, _| {});
         let recovered = match verdict {
             Verdict::Clean(recovered) | Verdict::TornTail(recovered, _) => recovered,
             Verdict::Damage(damage) => return Err(format!("server {sid} finds damage: {damage}")),
         };
-        let (last, committed) = (recovered.last(), recovered.committed());
+        let (last, committed) = (recovered.last(), recovered.committed().max(base));
         let mut log = BTreeMap::new();
-        read::replay(
-            &mut storage.wal.sources(),
-            recovered.layout(),
-            DIRECTORY,
-            Zxid::ZERO,
-            last,
-            &mut |zxid, bytes| {
-                log.insert(zxid, Bytes::copy_from_slice(bytes));
-            },
-        )
+        read::replay(&mut storage.wal.sources(), recovered.layout(), DIRECTORY, base, last, &mut |zxid, bytes| {
+            log.insert(zxid, Bytes::copy_from_slice(bytes));
+        })
         .map_err(|damage| format!("server {sid} cannot read its log: {damage:?}"))?;
-        let mut shards = host_shards(&key, shards);
+        let mut shards = host_shards(&key, shards, partitions);
         let mut acls = AclTable::default();
-        let mut effects = VecDeque::new();
+        let mut effects = VecDeque::from([Effect::Restored(base)]);
         let mut measures = VecDeque::new();
         for (zxid, bytes) in &log {
             let (header, txn) = txn::decode(bytes).map_err(|problem| format!("{zxid} in the log: {problem}"))?;
@@ -228,13 +287,19 @@ impl Server {
             wal,
             prepare: None,
             in_flight: None,
-            is_cutting: false,
+            cutting: None,
+            config,
             key,
             log_work: shards.iter().map(|_| VecDeque::new()).collect(),
             shards,
             acls,
             measures,
             log,
+            log_base: base,
+            taking: None,
+            since_checkpoint: 0,
+            outgoing: Vec::new(),
+            incoming: None,
             published,
             effects,
             fuse: None,
@@ -281,17 +346,40 @@ impl Server {
                         Truncation::Done => {
                             self.node.step(now, Input::LogTruncated(self.wal.durable()), &mut more);
                         }
-                        Truncation::Pending => self.is_cutting = true,
+                        Truncation::Pending => self.cutting = Some(Cutting::Truncated),
                     }
                 }
                 Action::Fail(why) => return Err(format!("a server has to stop: {why}")),
                 Action::KeepLastSeen(_) | Action::Activate(_) => {
                     return Err("nobody has changed the configuration".to_owned());
                 }
-                Action::SnapshotWanted(_)
-                | Action::SnapshotBegin(_)
-                | Action::SnapshotBytes(_)
-                | Action::SnapshotEnd { .. } => return Err(SNAPSHOT_WANTED.to_owned()),
+                Action::SnapshotWanted(learner) => {
+                    let zxid = self.begin_outgoing(learner)?;
+                    self.node.step(now, Input::SnapshotAt(learner, zxid), &mut more);
+                }
+                Action::SnapshotBegin(zxid) => self.begin_incoming(zxid, storage),
+                Action::SnapshotBytes(bytes) => {
+                    if let Some(incoming) = &mut self.incoming {
+                        incoming.waiting.push_back(bytes);
+                    }
+                }
+                Action::SnapshotEnd { .. } => {
+                    if let Some(incoming) = &mut self.incoming {
+                        incoming.seal_is_due = true;
+                    }
+                }
+                Action::CloseLearner(learner) => {
+                    self.end_outgoing(Some(learner));
+                    self.effects.push_back(Effect::Peer(Action::CloseLearner(learner)));
+                }
+                Action::Listen(false) => {
+                    self.end_outgoing(None);
+                    self.effects.push_back(Effect::Peer(Action::Listen(false)));
+                }
+                Action::CloseLeader => {
+                    self.incoming = self.incoming.take().filter(|incoming| incoming.seal_is_due);
+                    self.effects.push_back(Effect::Peer(Action::CloseLeader));
+                }
                 network => self.effects.push_back(Effect::Peer(network)),
             }
             queue.extend(more);
@@ -304,6 +392,15 @@ impl Server {
             role::Action::Append { zxid, bytes } => {
                 self.wal.append(zxid, &bytes).map_err(|problem| problem.to_string())?;
                 self.log.insert(zxid, bytes);
+                self.since_checkpoint += 1;
+            }
+            role::Action::Checkpoint { zxid, system } => {
+                self.since_checkpoint = 0;
+                self.taking = Some(Taking { zxid, system, cuts: vec![Vec::new(); self.shards.len()] });
+                for shard in &mut self.shards {
+                    shard.begin_checkpoint(zxid);
+                }
+                self.take_shard_actions()?;
             }
             role::Action::DefineAcl { id, list } => self.acls.define(id, list),
             role::Action::Route { shard, txn } => {
@@ -337,12 +434,17 @@ impl Server {
     }
 
     fn take_shard_actions(&mut self) -> Result<(), String> {
-        for (shard, work) in self.shards.iter_mut().zip(&mut self.log_work) {
+        for (at, (shard, work)) in self.shards.iter_mut().zip(&mut self.log_work).enumerate() {
             let mut actions = Vec::new();
             shard.take_actions(&mut actions);
             for action in actions {
                 match action {
                     ShardAction::Log(action) => work.push_back(action),
+                    ShardAction::Cut(cuts) => {
+                        if let Some(taking) = &mut self.taking {
+                            taking.cuts[at] = cuts;
+                        }
+                    }
                     ShardAction::Damaged(damage) => return Err(damage.to_string()),
                     _ => {}
                 }
@@ -375,14 +477,18 @@ impl Server {
         let len = write.buf.len();
         let durable = self.wal.written(write.token, Ok(len)).map_err(|problem| problem.to_string())?;
         self.wal.recycle(write.buf);
-        if !self.is_cutting {
-            return self.step(now, Input::Durable(durable), storage);
-        }
+        let Some(cutting) = self.cutting else { return self.step(now, Input::Durable(durable), storage) };
         if self.wal.is_cutting() {
             return Ok(());
         }
-        self.is_cutting = false;
-        self.step(now, Input::LogTruncated(durable), storage)
+        self.cutting = None;
+        match cutting {
+            Cutting::Truncated => self.step(now, Input::LogTruncated(durable), storage),
+            Cutting::Installed => {
+                self.node.begin_log_at(durable);
+                self.step(now, Input::SnapshotInstalled, storage)
+            }
+        }
     }
 
     /// Whether a shard has something for its files.
@@ -417,7 +523,183 @@ impl Server {
         self.step(now, Input::Role(role::Input::Measured { path, usage }), storage)
     }
 
+    // ---- checkpoints ----
+
+    /// Whether one ought to be begun. Says so once.
+    pub(super) fn wants_checkpoint(&mut self) -> bool {
+        let wants = self.since_checkpoint >= SNAP_COUNT && self.taking.is_none() && self.incoming.is_none();
+        if wants {
+            self.since_checkpoint = 0;
+        }
+        wants
+    }
+
+    /// Whether the parts of one are all written.
+    pub(super) fn has_checkpoint(&self) -> bool {
+        self.taking.as_ref().is_some_and(|taking| !taking.cuts.iter().any(Vec::is_empty))
+    }
+
+    pub(super) fn finish_checkpoint(&mut self, storage: &mut Storage) -> Result<(), String> {
+        if !self.has_checkpoint() {
+            return Ok(());
+        }
+        let Some(Taking { zxid, system, cuts }) = self.taking.take() else { return Ok(()) };
+        storage.files.flush_all();
+        storage.manifest = Some(Manifest {
+            server: 1,
+            hash_key: Manifest::fingerprint(&self.key),
+            is_installed: self.wal.is_resetting(),
+            zxid,
+            partitions: cuts.iter().flatten().cloned().collect(),
+            system,
+        });
+        for (shard, cuts) in self.shards.iter_mut().zip(&cuts) {
+            shard.manifest_durable(cuts);
+        }
+        for retired in self.wal.retire(zxid) {
+            storage.wal.retire(retired);
+        }
+        self.take_shard_actions()
+    }
+
+    // ---- snapshots ----
+
+    fn begin_outgoing(&mut self, learner: LearnerId) -> Result<Zxid, String> {
+        let system = self.node.role().system_state();
+        let zxid = system.zxid;
+        let stream = SnapshotStream::new(HeadWriter::new(system.sessions, system.acls), self.shards.len() as u16, true);
+        let mut walks = Vec::new();
+        for shard in &mut self.shards {
+            let Some(pin) = shard.pin(zxid) else { return Err(format!("{zxid} cannot be pinned")) };
+            walks.push((DepthWalk::new(), pin));
+        }
+        self.outgoing.push(Outgoing { learner, stream, walks });
+        Ok(zxid)
+    }
+
+    fn end_outgoing(&mut self, whose: Option<LearnerId>) {
+        for outgoing in self.outgoing.extract_if(.., |outgoing| whose.is_none_or(|whose| whose == outgoing.learner)) {
+            for (shard, (_, pin)) in self.shards.iter_mut().zip(outgoing.walks) {
+                shard.unpin(pin);
+            }
+        }
+    }
+
+    fn begin_incoming(&mut self, zxid: Zxid, storage: &Storage) {
+        let generation = storage.files.newest_generation() + GENERATIONS_APART;
+        self.incoming = Some(Incoming {
+            zxid,
+            stage: Stage::new(HashKey::clone(&self.key), PARTITIONS, generation, zxid),
+            reader: Some(SnapshotReader::new(1 << 20)),
+            waiting: VecDeque::new(),
+            seal_is_due: false,
+        });
+    }
+
+    /// Whether [`Self::work_on_snapshots`] has something to do.
+    pub(super) fn has_snapshots(&self) -> bool {
+        let incoming = self.incoming.as_ref().is_some_and(|incoming| {
+            (incoming.reader.is_some() && !incoming.waiting.is_empty())
+                || (incoming.seal_is_due && self.taking.is_none())
+        });
+        incoming || !self.outgoing.is_empty()
+    }
+
+    /// Some steps for every snapshot. Whether one has become the state.
+    pub(super) fn work_on_snapshots(&mut self, now: Now, storage: &mut Storage) -> Result<(), String> {
+        let mut inputs = Vec::new();
+        for Outgoing { learner, stream, walks } in &mut self.outgoing {
+            let mut asks = Vec::new();
+            stream.poll(&mut asks);
+            for ask in asks {
+                walks[usize::from(ask.shard.0)].0.ask(ask.depth);
+            }
+            for (at, (walk, pin)) in walks.iter_mut().enumerate().filter(|(_, (walk, _))| walk.is_asked()) {
+                match walk.step(&self.shards[at], pin).map_err(|damage| damage.to_string())? {
+                    WalkStep::Working => {}
+                    WalkStep::Chunk(chunk) => stream.chunk(ShardId(at as u16), chunk),
+                    WalkStep::Fetch(..) => return Err("everything is in memory".to_owned()),
+                }
+            }
+            if self.node.has_room_for(*learner) {
+                match stream.next_chunk() {
+                    Some(bytes) => inputs.push(Input::SnapshotBytes(*learner, bytes.into())),
+                    None if stream.is_done() => inputs.push(Input::SnapshotEnd(*learner)),
+                    None => {}
+                }
+            }
+        }
+        for input in inputs {
+            if let Input::SnapshotEnd(learner) = input {
+                self.end_outgoing(Some(learner));
+            }
+            self.step(now, input, storage)?;
+        }
+        self.read_incoming(now, storage)?;
+        let is_due = self.incoming.as_ref().is_some_and(|incoming| incoming.seal_is_due) && self.taking.is_none();
+        if is_due { self.install(storage) } else { Ok(()) }
+    }
+
+    /// Takes the next bytes of the leader's snapshot apart.
+    fn read_incoming(&mut self, now: Now, storage: &mut Storage) -> Result<(), String> {
+        let Some(incoming) = &mut self.incoming else { return Ok(()) };
+        let (Some(mut reader), Some(bytes)) = (incoming.reader.take(), incoming.waiting.pop_front()) else {
+            return Ok(());
+        };
+        reader.feed(&bytes);
+        while let Some(event) = reader.next_event().map_err(|problem| problem.to_string())? {
+            incoming.stage.take(event).map_err(|problem| problem.to_string())?;
+        }
+        if !reader.is_done() {
+            incoming.reader = Some(reader);
+            return Ok(());
+        }
+        let mut rest = reader.into_rest();
+        for bytes in incoming.waiting.drain(..) {
+            rest.extend_from_slice(&bytes);
+        }
+        self.step(now, Input::SnapshotParsed(rest.into()), storage)
+    }
+
+    /// The snapshot becomes the state.
+    fn install(&mut self, storage: &mut Storage) -> Result<(), String> {
+        let Some(Incoming { zxid, mut stage, .. }) = self.incoming.take() else { return Ok(()) };
+        write_stage(&mut stage, storage);
+        stage.seal();
+        write_stage(&mut stage, storage);
+        let Some(cuts) = stage.cuts() else { return Err("the snapshot's partitions are not written out".to_owned()) };
+        storage.files.flush_all();
+        let manifest = Manifest {
+            server: 1,
+            hash_key: Manifest::fingerprint(&self.key),
+            is_installed: true,
+            zxid,
+            partitions: cuts.to_vec(),
+            system: stage.system().encode(),
+        };
+        let Loaded { partitions, ledger, system } = checkpoint::load(&manifest, &storage.files, &self.config)?;
+        storage.manifest = Some(manifest);
+        self.wal.reset(zxid).map_err(|failure| failure.to_string())?;
+        self.cutting = Some(Cutting::Installed);
+        self.since_checkpoint = 0;
+        self.measures.clear();
+        self.log.clear();
+        self.log_base = zxid;
+        self.shards = host_shards(&self.key, self.shards.len() as u16, partitions);
+        self.log_work.iter_mut().for_each(VecDeque::clear);
+        self.effects.push_back(Effect::Restored(zxid));
+        let mut actions = Vec::new();
+        let role = self.node.role_mut();
+        role.restart_from_snapshot(ledger, zxid, &system.sessions, &mut actions).map_err(|fault| fault.to_string())?;
+        actions.into_iter().try_for_each(|action| self.carry_out_for_role(action))
+    }
+
     // ---- looking ----
+
+    /// The end of what the log does not reach back to.
+    pub(super) fn log_base(&self) -> Zxid {
+        self.log_base
+    }
 
     /// The records that the log has been given.
     pub(super) fn log(&self) -> &BTreeMap<Zxid, Bytes> {
@@ -469,6 +751,30 @@ impl Server {
             shard.unpin(pin);
         }
         Ok(State { nodes, sessions: self.node.role().sessions().committed() })
+    }
+}
+
+/// Writes out what a stage holds.
+fn write_stage(stage: &mut Stage, storage: &mut Storage) {
+    loop {
+        let mut actions = Vec::new();
+        stage.actions(&mut actions);
+        if actions.is_empty() {
+            return;
+        }
+        for action in actions {
+            match action {
+                LogAction::NeedSegment { partition, generation, segment, bytes } => {
+                    let file = storage.files.create((partition, generation, segment), bytes);
+                    stage.segment_ready(partition, segment, file);
+                }
+                LogAction::Write { partition, generation, segment, offset, bytes } => {
+                    storage.files.get((partition, generation, segment)).write(offset, &bytes);
+                    stage.written(partition, segment, offset + bytes.len() as u64);
+                }
+                LogAction::RemoveSegment { .. } => {}
+            }
+        }
     }
 }
 

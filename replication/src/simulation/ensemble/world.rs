@@ -12,6 +12,7 @@ use crate::role::{self, Mode, Now};
 use crate::session::LearnerId;
 use crate::wal::disk::Chance;
 use bytes::Bytes;
+use engine::zxid::Zxid;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -76,6 +77,8 @@ pub(super) struct Site {
     listens: bool,
     dial: u64,
     has_log_step: bool,
+    has_snapshots: bool,
+    has_manifest: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +88,8 @@ enum Event {
     Written(i64, u64),
     LogStep(i64, u64),
     Measure(i64, u64),
+    Snapshots(i64, u64),
+    Manifest(i64, u64),
     Flow(u64, usize),
     Sent(i64, u64, Name, usize),
     Dialled(i64, u64, i64, Callee),
@@ -160,6 +165,8 @@ impl World {
                 listens: false,
                 dial: 0,
                 has_log_step: false,
+                has_snapshots: false,
+                has_manifest: false,
             };
             world.sites.insert(sid, site);
             world.after(1 + sid, Event::Restart(sid, 0));
@@ -278,6 +285,18 @@ impl World {
                 self.at_disk(sid, life, |server, _, storage| server.log_step(storage))?;
             }
             Event::Measure(sid, life) => self.at_disk(sid, life, Server::measure)?,
+            Event::Snapshots(sid, life) => {
+                if self.sites[&sid].life == life {
+                    self.site(sid).has_snapshots = false;
+                }
+                self.at_disk(sid, life, Server::work_on_snapshots)?;
+            }
+            Event::Manifest(sid, life) => {
+                if self.sites[&sid].life == life {
+                    self.site(sid).has_manifest = false;
+                }
+                self.at_disk(sid, life, |server, _, storage| server.finish_checkpoint(storage))?;
+            }
             Event::Flow(conn, end) => self.flow(conn, end)?,
             Event::Sent(sid, life, name, bytes) => {
                 if self.sites[&sid].life == life && self.network.is_open(sid, name) {
@@ -314,6 +333,8 @@ impl World {
             | Event::Written(sid, _)
             | Event::LogStep(sid, _)
             | Event::Measure(sid, _)
+            | Event::Snapshots(sid, _)
+            | Event::Manifest(sid, _)
             | Event::Sent(sid, ..)
             | Event::Dialled(sid, ..) => Some(*sid),
             Event::Flow(conn, end) => self.network.conns.get(conn).map(|conn| conn.ends[1 - end].0),
@@ -363,6 +384,12 @@ impl World {
     fn settle(&mut self, sid: i64) -> Result<(), String> {
         while let Some(effect) = self.site(sid).server.as_mut().and_then(|server| server.effects.pop_front()) {
             match effect {
+                Effect::Restored(base) => {
+                    if base > Zxid::ZERO {
+                        self.note(|| format!("server {sid} has the state as of {base}"));
+                    }
+                    self.checker.restored(sid, base)?;
+                }
                 Effect::Applied(zxid, bytes) => self.checker.applied(sid, zxid, &bytes)?,
                 Effect::Published(zxid) => {
                     if self.checker.knows(zxid) || zxid.0 % 5 == 0 {
@@ -380,7 +407,12 @@ impl World {
             self.crash(sid);
             return Ok(());
         }
+        if server.wants_checkpoint() {
+            return self.step(sid, Input::Role(role::Input::CheckpointDue));
+        }
         let (asks, writes) = server.poll_log();
+        let snapshots = server.has_snapshots() && !std::mem::replace(&mut site.has_snapshots, true);
+        let manifest = server.has_checkpoint() && !std::mem::replace(&mut site.has_manifest, true);
         let measures = !server.measures.is_empty();
         let log_step = server.has_log_work() && !std::mem::replace(&mut site.has_log_step, true);
         let deadline = server.node.next_deadline();
@@ -394,6 +426,14 @@ impl World {
         }
         if measures {
             self.after(1, Event::Measure(sid, life));
+        }
+        if snapshots {
+            let ms = 1 + self.chance.below(4) as i64;
+            self.after(ms, Event::Snapshots(sid, life));
+        }
+        if manifest {
+            let ms = 1 + self.chance.below(10 * disk_ms) as i64;
+            self.after(ms, Event::Manifest(sid, life));
         }
         if log_step {
             let ms = 1 + self.chance.below(3 * disk_ms) as i64;
@@ -462,7 +502,7 @@ impl World {
                     let Mode::Leading { epoch } = server.node.role().mode() else {
                         return Err(format!("server {sid} leads and its role does not"));
                     };
-                    self.checker.leads(sid, epoch, server.log())?;
+                    self.checker.leads(sid, epoch, server.log_base(), server.log())?;
                 }
             }
             other => return Err(format!("nobody carries out {other:?}")),
@@ -668,7 +708,8 @@ impl World {
         let site = self.sites.get_mut(&sid).unwrap();
         site.storage.crash(server, &mut self.chance);
         site.life += 1;
-        (site.listens, site.dial, site.paused_until, site.has_log_step) = (false, 0, 0, false);
+        (site.listens, site.dial, site.paused_until) = (false, 0, 0);
+        (site.has_log_step, site.has_snapshots, site.has_manifest) = (false, false, false);
         let life = site.life;
         for name in self.network.names(sid) {
             let ms = 1 + self.chance.below(150) as i64;
@@ -691,7 +732,6 @@ impl World {
         site.server = Some(server);
         site.tick_at = i64::MAX;
         let epochs = site.storage.epochs();
-        self.checker.restarted(sid);
         self.note(|| format!("server {sid} starts with {shards} shards and {epochs:?}"));
         self.settle(sid)
     }
