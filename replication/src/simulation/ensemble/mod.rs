@@ -52,9 +52,12 @@ fn ensembles_keep_their_promises_whatever_breaks() {
         }
     }
     println!("{met:?}");
-    let Met { transactions, answers, reads, syncs, reigns, crashes, partitions, moves, compared } = met;
+    // The runs are worth something only if all of it happened. A cut of the log (TRUNC) is too rare for so few; that runs
+    // meet it shows where it is passed over.
+    let Met { transactions, answers, reads, syncs, reigns, crashes, partitions, moves, compared, .. } = met;
     let all = [transactions, answers, reads, syncs, reigns, crashes, partitions, moves, compared];
-    assert!(all.iter().all(|count| *count > 0), "{met:?}");
+    let on_disk = [met.lost_pages, met.checkpoints, met.snapshots];
+    assert!(all.iter().chain(&on_disk).all(|count| *count > 0), "{met:?}");
 }
 
 #[test]

@@ -57,8 +57,11 @@ pub(super) struct Storage {
     files: Files,
     manifest: Option<Manifest>,
     epochs: Option<Epochs>,
-    /// Pages that crashes have lost.
+    /// Pages that crashes have lost, checkpoints, snapshots that became the state, and cuts of the log.
     pub lost_pages: u32,
+    pub checkpoints: u64,
+    pub snapshots: u64,
+    pub cuts: u64,
 }
 
 /// What a step leads to outside of the server.
@@ -341,6 +344,7 @@ impl Server {
                     self.node.step(now, Input::EpochsPersisted, &mut more);
                 }
                 Action::TruncateLog(to) => {
+                    storage.cuts += 1;
                     self.log.retain(|zxid, _| *zxid <= to);
                     match self.wal.truncate(to).map_err(|problem| problem.to_string())? {
                         Truncation::Done => {
@@ -545,6 +549,7 @@ impl Server {
         }
         let Some(Taking { zxid, system, cuts }) = self.taking.take() else { return Ok(()) };
         storage.files.flush_all();
+        storage.checkpoints += 1;
         storage.manifest = Some(Manifest {
             server: 1,
             hash_key: Manifest::fingerprint(&self.key),
@@ -605,7 +610,7 @@ impl Server {
         incoming || !self.outgoing.is_empty()
     }
 
-    /// Some steps for every snapshot. Whether one has become the state.
+    /// Some steps for every snapshot.
     pub(super) fn work_on_snapshots(&mut self, now: Now, storage: &mut Storage) -> Result<(), String> {
         let mut inputs = Vec::new();
         for Outgoing { learner, stream, walks } in &mut self.outgoing {
@@ -679,6 +684,7 @@ impl Server {
         };
         let Loaded { partitions, ledger, system } = checkpoint::load(&manifest, &storage.files, &self.config)?;
         storage.manifest = Some(manifest);
+        storage.snapshots += 1;
         self.wal.reset(zxid).map_err(|failure| failure.to_string())?;
         self.cutting = Some(Cutting::Installed);
         self.since_checkpoint = 0;

@@ -45,6 +45,10 @@ pub(super) struct Met {
     pub partitions: u64,
     pub moves: u64,
     pub compared: u64,
+    pub lost_pages: u64,
+    pub checkpoints: u64,
+    pub snapshots: u64,
+    pub cuts: u64,
 }
 
 impl Met {
@@ -58,6 +62,10 @@ impl Met {
         self.partitions += other.partitions;
         self.moves += other.moves;
         self.compared += other.compared;
+        self.lost_pages += other.lost_pages;
+        self.checkpoints += other.checkpoints;
+        self.snapshots += other.snapshots;
+        self.cuts += other.cuts;
     }
 }
 
@@ -204,6 +212,12 @@ impl World {
         }
         self.met.transactions = self.checker.len() as u64;
         self.met.reigns = self.checker.reigns() as u64;
+        for Site { storage, .. } in self.sites.values() {
+            self.met.lost_pages += u64::from(storage.lost_pages);
+            self.met.checkpoints += storage.checkpoints;
+            self.met.snapshots += storage.snapshots;
+            self.met.cuts += storage.cuts;
+        }
         Ok(self.met)
     }
 
