@@ -22,6 +22,8 @@ impl Node {
             sync_limit: self.config.sync_limit,
             reconfig_enabled: self.config.reconfig_enabled,
             force_snapshot: self.config.force_snapshot,
+            #[cfg(test)]
+            mistake: self.config.mistake,
             ..LeaderConfig::new(wire_sid(self.config.sid))
         };
         let start = LeaderStart {

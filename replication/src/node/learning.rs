@@ -33,6 +33,8 @@ impl Node {
             init_limit: self.config.init_limit,
             sync_limit: self.config.sync_limit,
             connect_limit: self.config.connect_limit,
+            #[cfg(test)]
+            mistake: self.config.mistake,
             ..LearnerConfig::new(super::leading::wire_sid(self.config.sid), kind)
         };
         let start = LearnerStart {

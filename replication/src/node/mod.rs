@@ -66,6 +66,9 @@ pub struct NodeConfig {
     pub force_snapshot: bool,
     /// Bytes of recent transactions kept in memory for learners that lag.
     pub history_bytes_max: usize,
+    /// A mistake to make.
+    #[cfg(test)]
+    pub mistake: Option<crate::peer::mistake::Mistake>,
 }
 
 /// What a member finds on its disk.
@@ -423,6 +426,21 @@ impl Node {
         self.role_actions = actions;
     }
 
+    /// With [`crate::peer::mistake::Mistake::ReuseZxid`] learners are given, now and then, another transaction than the
+    /// own log under the same zxid: the one that the request would have become a moment later.
+    #[cfg(test)]
+    fn reused(&self, zxid: Zxid, bytes: Bytes) -> Bytes {
+        let errs = self.config.mistake == Some(crate::peer::mistake::Mistake::ReuseZxid) && zxid.counter() % 64 == 63;
+        let Ok((mut header, txn)) = engine::txn::decode(&bytes) else { return bytes };
+        if !errs {
+            return bytes;
+        }
+        header.time_ms += 1;
+        let mut other = Vec::new();
+        engine::txn::encode(&header, &txn, &mut other);
+        other.into()
+    }
+
     /// Gives the role's actions to the machine that they are for, and the others to the host.
     fn pass_on(&mut self, now: Now, actions: &mut Vec<role::Action>, out: &mut Vec<Action>) {
         for action in actions.drain(..) {
@@ -431,6 +449,8 @@ impl Node {
                     self.appended = zxid;
                     out.push(Action::Role(role::Action::Append { zxid, bytes: bytes.clone() }));
                     if matches!(self.state, State::Leading(_)) {
+                        #[cfg(test)]
+                        let bytes = self.reused(zxid, bytes);
                         let proposed = leader::Input::Proposed { zxid, txn: bytes, reconfig: None };
                         self.step_leader(now, proposed, out);
                     }

@@ -30,6 +30,6 @@ pub mod snapshot;
 pub mod wire;
 
 #[cfg(test)]
-mod mistake;
+pub(crate) mod mistake;
 #[cfg(test)]
 mod zab_simulation;

@@ -114,6 +114,11 @@ impl Files {
         }
     }
 
+    /// The highest generation of any file.
+    pub(super) fn newest_generation(&self) -> u32 {
+        self.files.keys().map(|(_, generation, _)| *generation).max().unwrap_or(0)
+    }
+
     /// Removes what the manifest does not name, as a start does.
     pub(super) fn keep_only(&mut self, named: &dyn Fn(FileName) -> bool) {
         self.files.retain(|name, _| named(*name));

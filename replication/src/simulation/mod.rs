@@ -10,7 +10,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod checkpoint;
 mod disk;
+mod ensemble;
 mod node;
 
 use crate::role::tests::random::write;

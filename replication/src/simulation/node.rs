@@ -1,19 +1,18 @@
 //! The server: what a host does around the state machines, with a seeded scheduler in place of rings and threads.
 
+use super::checkpoint;
 use super::disk::Files;
-use crate::ledger::{NodeFact, SubtreeUsage, test_config};
+use crate::ledger::{SubtreeUsage, test_config};
 use crate::request::{WriteAnswer, WriteOp, WriteRequest, WriteResult};
 use crate::role::tests::model::{Ask, Model};
-use crate::role::{Action, ConnectRequest, Input, Now, ReaperConfig, Role, RoleConfig, SystemState};
+use crate::role::{Action, ConnectRequest, Input, Now, ReaperConfig, Role, RoleConfig};
 use crate::session::Owner;
 use crate::wal::disk::{Chance, DIRECTORY, Disk};
 use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Prepare, Verdict, WalConfig, WalWrite, WalWriter, recover};
 use engine::acl::{AclTable, Identity};
 use engine::error_code::ErrorCode;
 use engine::ids::{ConnId, CoreId, Origin, PartitionId, SessionId, ShardId};
-use engine::partition::{
-    CompactionStep, LogAction, Manifest, Partition, PartitionCut, SegmentBytes, recover as rebuild,
-};
+use engine::partition::{CompactionStep, LogAction, Manifest, Partition, PartitionCut};
 use engine::path::{HashKey, shard_of};
 use engine::read::ReadOp;
 use engine::shard::{ReadOutcome, Shard, ShardAction, ShardConfig};
@@ -395,8 +394,8 @@ impl SimNode {
         let manifest = Manifest {
             server: 1,
             hash_key: Manifest::fingerprint(&self.key),
-            zxid,
             is_installed: false,
+            zxid,
             partitions: cuts.iter().flatten().cloned().collect(),
             system,
         };
@@ -452,31 +451,11 @@ impl SimNode {
             }
             Some(bytes) => {
                 let manifest = Manifest::decode(&bytes).unwrap();
-                let named = |(partition, generation, segment)| {
-                    let mut cuts = manifest.partitions.iter().filter(|cut| cut.partition == partition);
-                    cuts.any(|cut| cut.segments.iter().any(|s| (s.generation, s.segment) == (generation, segment)))
-                };
-                self.files.keep_only(&named);
-                let system = SystemState::decode(&manifest.system).unwrap();
-                let mut marks = vec![manifest.zxid; PARTITIONS as usize];
-                for cut in &manifest.partitions {
-                    marks[usize::from(cut.partition.0)] = cut.zxid;
-                }
-                let mut loader = Role::loader(&self.config, &system, marks.into());
-                for cut in &manifest.partitions {
-                    let file = |segment: &engine::partition::SegmentCut| {
-                        let name = (cut.partition, segment.generation, segment.segment);
-                        Arc::clone(self.files.get(name)) as Arc<dyn SegmentBytes>
-                    };
-                    let files: Vec<_> = cut.segments.iter().map(file).collect();
-                    let mut problem = None;
-                    let partition = rebuild(cut, &files, &mut |facts| {
-                        problem = problem.take().or(loader.node(NodeFact::from(facts)).err());
-                    });
-                    assert_eq!(problem, None);
-                    partitions.push(partition.unwrap());
-                }
-                self.role = Role::recovered(self.config.clone(), loader.finish().unwrap(), system, &mut actions);
+                self.files.keep_only(&|name| checkpoint::names(&manifest, name));
+                let loaded = checkpoint::load(&manifest, &self.files, &self.config).unwrap();
+                partitions = loaded.partitions;
+                let (ledger, system) = (loaded.ledger, loaded.system);
+                self.role = Role::recovered(self.config.clone(), ledger, system, &mut actions);
             }
         }
         self.published = self.role.committed();
