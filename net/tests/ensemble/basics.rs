@@ -60,9 +60,9 @@ fn three_servers_are_one() {
     assert_eq!(names, ["/queue/q-0000000000", "/queue/q-0000000001", "/queue/q-0000000002"]);
 
     // Ephemerals of a session on one server vanish for all when it closes.
-    for index in 0..3 {
-        let mut owner = cluster.session(all[index]);
-        let path = owner.create_as(&format!("/ephemeral-{index}"), mode::EPHEMERAL);
+    for sid in &all {
+        let mut owner = cluster.session(*sid);
+        let path = owner.create_as(&format!("/ephemeral-{sid}"), mode::EPHEMERAL);
         for session in &mut sessions {
             sync(session);
             assert_eq!(session.stat(&path).map(|stat| stat.owner), Some(owner.id));
