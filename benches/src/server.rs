@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 /// How long a server may take to answer its first request.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a restart is tried.
+const RESTART_LIMIT: Duration = Duration::from_secs(15);
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
 /// The servers that a comparison knows how to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +92,7 @@ impl Server {
     /// it, and waits until it answers.
     ///
     /// # Errors
-    /// The program is missing, exits, or does not answer within a minute; the message names its log.
+    /// The program is missing, exits, or does not answer within a minute; the message has the end of its log.
     pub fn start(kind: &Kind, folder: &Path, pin: Option<usize>) -> io::Result<Server> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut server = Server {
@@ -103,15 +106,25 @@ impl Server {
         Ok(server)
     }
 
-    /// Kills it (SIGKILL), and starts it again on the same port and directory.
+    /// Kills it (SIGKILL), and starts it again on the same port and directory. The kernel may hold the port and the lock on
+    /// the directory for a moment after the end of a process with many connections, so that an end of the new one is
+    /// taken for that, for a while.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     pub fn restart(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
-        self.child = spawn(&self.kind, &self.folder, self.address.port(), self.pin)?;
-        self.wait_until_ready()
+        let until = Instant::now() + RESTART_LIMIT;
+        loop {
+            self.child = spawn(&self.kind, &self.folder, self.address.port(), self.pin)?;
+            match self.wait_until_ready() {
+                Err(_) if self.child.try_wait()?.is_some() && Instant::now() < until => {
+                    std::thread::sleep(RESTART_PAUSE)
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Where it listens.
@@ -129,7 +142,7 @@ impl Server {
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
-                return Err(io::Error::other(format!("{} ended: {status}; see {}", kind.name(), log.display())));
+                return Err(io::Error::other(format!("{} ended: {status}: {}", kind.name(), last_words(&log))));
             }
             let question: &[u8] = if kind == Kind::Redis { b"PING\r\n" } else { b"srvr" };
             if self.ask(question).is_ok_and(|answer| answer.contains("PONG") || answer.contains("Mode:")) {
@@ -137,7 +150,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        Err(io::Error::other(format!("{} does not answer; see {}", kind.name(), log.display())))
+        Err(io::Error::other(format!("{} does not answer: {}", kind.name(), last_words(&log))))
     }
 
     fn ask(&self, question: &[u8]) -> io::Result<String> {
@@ -162,6 +175,13 @@ impl Server {
 
 fn log_path(kind: &Kind, folder: &Path) -> PathBuf {
     folder.join(format!("{}.log", kind.name()))
+}
+
+/// The end of a log, which goes with its folder.
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join(" / ")
 }
 
 fn spawn(kind: &Kind, folder: &Path, port: u16, pin: Option<usize>) -> io::Result<Child> {

@@ -10,7 +10,9 @@ use support::server::ServerConfig;
 use support::tools::run_java;
 
 fn against_a_server(class: &str, shards: usize) {
-    let server = ServerConfig::new(shards).set("znode.container.checkIntervalMs", "500").start();
+    // Often enough for the checks that wait for it, and seldom enough that it does not take the empty parents from under
+    // recipes that are just making their nodes.
+    let server = ServerConfig::new(shards).set("znode.container.checkIntervalMs", "5000").start();
     run_java(class, &[&server.hosts()]);
 }
 

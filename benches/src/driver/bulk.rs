@@ -1,7 +1,7 @@
 //! Many requests that are only to be done: making keys, filling, listing and removing.
 
 use crate::stop::Stop;
-use crate::wire::reply::EVENT;
+use crate::wire::reply::{EVENT, PING};
 use crate::wire::session::{Ask, open_many};
 use crate::wire::{Frames, request};
 use crate::workload::Servers;
@@ -77,6 +77,26 @@ impl Bulk {
         Bulk::open(servers, 8, 64, stop)
     }
 
+    /// Shows the servers that the sessions are alive, where nothing else is asked for a while.
+    ///
+    /// # Errors
+    /// The machine's ring failed.
+    pub fn ping(&mut self) -> anyhow::Result<()> {
+        for conn in &self.conns {
+            let mut out = Vec::with_capacity(12);
+            request::ping(&mut out);
+            self.reactor.send(conn.socket, out);
+        }
+        let mut events = Vec::new();
+        self.reactor.turn(&mut events, Some(Instant::now()), || true)?;
+        for event in events {
+            if let Event::Received { socket, data } = event {
+                self.received(socket, &data, &mut |_| Ok(()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends requests `0..count`, which `encode` appends (given number and xid), and passes on every answer.
     ///
     /// # Errors
@@ -133,7 +153,7 @@ impl Bulk {
         let (mut count, mut result) = (0, Ok(()));
         let sent = &mut conn.sent;
         conn.frames.replies(bytes, |reply| {
-            if reply.xid == EVENT || result.is_err() {
+            if reply.xid == EVENT || reply.xid == PING || result.is_err() {
                 return;
             }
             result = match sent.pop_front() {

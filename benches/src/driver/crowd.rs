@@ -1,7 +1,7 @@
 //! Many sessions that do nothing but live: pinged, counted, cut off, attached again.
 
 use crate::stop::Stop;
-use crate::wire::session::Ask;
+use crate::wire::session::{Ask, ping_every};
 use crate::wire::{Session, open_many, open_session, request};
 use anyhow::Context;
 use hardware::reactor::{CloseHow, Event, Reactor, ReactorConfig, SocketId};
@@ -66,6 +66,8 @@ impl Crowd {
     }
 
     fn adopt(&mut self, ask: &Ask, session: Session) {
+        // What was granted may be less than what was asked for.
+        self.ping_every = self.ping_every.min(ping_every(session.timeout_ms));
         let ask = Ask { again: Some((session.id, session.password)), ..ask.clone() };
         self.members.push(Member { ask, socket: self.reactor.adopt(session.stream.into()) });
     }

@@ -4,7 +4,7 @@ use super::bulk::Bulk;
 use super::stage::expect_made;
 use super::tidy::ROOT;
 use crate::stop::Stop;
-use crate::wire::reply::{EVENT, Event, NODE_DELETED};
+use crate::wire::reply::{EVENT, Event, NODE_DELETED, PING};
 use crate::wire::session::{Ask, asks};
 use crate::wire::{Frames, open_many, open_session, request};
 use crate::workload::{Servers, WatchKind};
@@ -54,10 +54,15 @@ pub(crate) fn expire(servers: &Servers, count: u32, timeout: Duration, stop: &St
     }
     for session in &mut left_behind {
         // Once the reply is there, so is the node; and the server has heard of the session for the last time.
-        let mut length = [0; 4];
-        session.stream.read_exact(&mut length).context("an ephemeral node was not made")?;
-        let mut body = vec![0; (u32::from_be_bytes(length) as usize).min(1 << 16)];
-        session.stream.read_exact(&mut body)?;
+        loop {
+            let mut length = [0; 4];
+            session.stream.read_exact(&mut length).context("an ephemeral node was not made")?;
+            let mut body = vec![0; (u32::from_be_bytes(length) as usize).min(1 << 16)];
+            session.stream.read_exact(&mut body)?;
+            if !body.starts_with(&PING.to_be_bytes()) {
+                break;
+            }
+        }
     }
     let cut = Instant::now();
     drop(left_behind);
@@ -67,7 +72,11 @@ pub(crate) fn expire(servers: &Servers, count: u32, timeout: Duration, stop: &St
     while expiry.missing > 0 && cut.elapsed() < granted + PATIENCE && !stop.is_set() {
         let read = match watcher.read(&mut chunk) {
             Ok(read) => read,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) =>
+            {
+                continue;
+            }
             Err(error) => return Err(error).context("the watching session"),
         };
         ensure!(read > 0, "the server closed the watching session");

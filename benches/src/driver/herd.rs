@@ -1,7 +1,7 @@
 //! A thread of watching sessions: watches set, events counted and timed.
 
 use super::recorder::latencies;
-use crate::wire::reply::{EVENT, Event as WatchEvent, error_name};
+use crate::wire::reply::{EVENT, Event as WatchEvent, PING, error_name};
 use crate::wire::{Frames, Session, request};
 use crate::workload::WatchKind;
 use anyhow::{Context, bail, ensure};
@@ -146,18 +146,19 @@ impl Herd {
     /// One request for each of `paths` on every connection.
     fn arm(&mut self, kind: WatchKind, paths: &[String]) -> anyhow::Result<()> {
         self.nodes = paths.len();
-        self.ask_all(paths.len(), |number, xid, out| request::watch(out, xid, kind, paths[number].as_bytes()))
+        self.ask_all(paths.len(), false, |number, xid, out| request::watch(out, xid, kind, paths[number].as_bytes()))
     }
 
     fn ping(&mut self) -> anyhow::Result<()> {
-        self.ask_all(1, |_, _, out| request::ping(out))
+        self.ask_all(1, true, |_, _, out| request::ping(out))
     }
 
     fn close(&mut self) -> anyhow::Result<()> {
-        self.ask_all(1, |_, xid, out| request::close(out, xid))
+        self.ask_all(1, false, |_, xid, out| request::close(out, xid))
     }
 
-    fn ask_all(&mut self, count: usize, encode: impl Fn(usize, i32, &mut Vec<u8>)) -> anyhow::Result<()> {
+    /// `count` requests on every connection, which are pings or are not: replies to other pings may be on their way.
+    fn ask_all(&mut self, count: usize, pings: bool, encode: impl Fn(usize, i32, &mut Vec<u8>)) -> anyhow::Result<()> {
         for member in &mut self.members {
             (member.asked, member.answered) = (0, 0);
         }
@@ -177,7 +178,7 @@ impl Herd {
             }
             ensure!(Instant::now() < until, "the server does not answer: {left} sessions wait for replies");
             self.turn(Instant::now() + LOOK, |members, index, reply| {
-                if reply.xid == EVENT {
+                if reply.xid == EVENT || (reply.xid == PING) != pings {
                     return Ok(());
                 }
                 if reply.error != 0 && reply.error != engine::error_code::ErrorCode::NoNode.code() {

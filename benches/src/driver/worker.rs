@@ -9,7 +9,7 @@ use super::opener::{Opened, Wanted};
 use super::pacer::{Pacer, Window};
 use super::recorder::{Intervals, Record, Recorder};
 use crate::stop::Stop;
-use crate::wire::reply::{EVENT, Event as WatchEvent, string};
+use crate::wire::reply::{EVENT, Event as WatchEvent, PING, string};
 use crate::wire::resp;
 use crate::workload::{Dice, Load, Op, Protocol, Schedule};
 use anyhow::{Context, bail};
@@ -58,6 +58,8 @@ pub(super) struct Worker {
     pacer: Option<Pacer>,
     churn: Option<Pacer>,
     churn_next: usize,
+    /// When sessions on which nothing is under way are pinged next.
+    ping_ns: u64,
     /// Whether an open loop waits for room on its connections, or catches up after that.
     held_back: bool,
     /// The connection that the next request of an open loop goes to.
@@ -99,6 +101,7 @@ impl Worker {
             pacer: open,
             churn,
             churn_next: 0,
+            ping_ns: 0,
             held_back: false,
             cursor: 0,
             window: given.window,
@@ -154,6 +157,7 @@ impl Worker {
                 return Ok(());
             }
             self.churn(now_ns);
+            self.ping(now_ns);
             let next_ns = self.send_due(now_ns);
             self.flush();
             let wake_ns = next_ns.min(self.window.end_ns).min(now_ns + LOOK.as_nanos() as u64);
@@ -291,7 +295,7 @@ impl Worker {
                 if reply.xid == EVENT {
                     events += 1;
                     fired.extend(WatchEvent::read(reply.body).map(|event| event.path.to_vec()));
-                } else {
+                } else if reply.xid != PING {
                     take(Some(reply.xid), reply.error, reply.body);
                 }
             }),

@@ -118,6 +118,14 @@ impl Plot {
             .with_context(|| format!("{} cannot be written", path.display()))
     }
 
+    /// Where lines seldom are: quantiles rise to the right, what is over time lies anywhere but at the begin.
+    fn legend(&self) -> SeriesLabelPosition {
+        match self.x.1 {
+            Scale::Quantile => SeriesLabelPosition::LowerRight,
+            Scale::Linear | Scale::Log => SeriesLabelPosition::UpperLeft,
+        }
+    }
+
     fn draw_svg(&self, ground: Option<RGBColor>) -> anyhow::Result<String> {
         let mut svg = String::new();
         self.draw(SVGBackend::with_string(&mut svg, SIZE), ground)?;
@@ -173,7 +181,7 @@ impl Plot {
             let veil: RGBAColor = ground.map_or(TRANSPARENT, |ground| ground.mix(0.8));
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
+                .position(self.legend())
                 .label_font(label)
                 .background_style(veil)
                 .border_style(TRANSPARENT)

@@ -94,11 +94,11 @@ fn measure(
     line: &Line,
     figures: &mut FanoutFigures,
 ) -> anyhow::Result<()> {
+    let herds = Herds::gather(args, stop, line)?;
     let mut writer = Bulk::open(&args.servers, 1, 1_000_000, stop)?;
     let above = format!("{}{ROOT}", args.servers.chroot());
     let root = format!("{above}/fanout-{:x}", std::process::id());
     make(&mut writer, &[above, root.clone()])?;
-    let herds = Herds::gather(args, stop, line)?;
     let measured = args.kinds.iter().try_for_each(|kind| {
         figures.kinds.push(one_kind(args, *kind, &root, &herds, &mut writer, server, stop, line)?);
         Ok(())
@@ -145,7 +145,7 @@ fn one_kind(
         } else {
             herds.tell(|| Order::Ping)?;
         }
-        herds.all_ready()?;
+        herds.all_ready(writer)?;
         let server_before = server.and_then(|pid| Usage::of(pid).ok());
         let own_before = hardware::cpu::process_cpu_time();
         let shared = Arc::new(Round {

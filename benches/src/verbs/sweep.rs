@@ -1,5 +1,7 @@
 //! `sweep`: the highest rate that holds an objective, and latency against load.
 
+mod search;
+
 use super::deliver;
 use super::flags::{OutputFlags, ServerFlags, WorkloadFlags};
 use super::progress::Line;
@@ -10,6 +12,7 @@ use crate::stop::Stop;
 use crate::workload::{Load, Schedule, Workload};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use search::Search;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -107,42 +110,6 @@ pub struct Step {
     pub run: RunFigures,
 }
 
-/// Which rate to try next: up in steps until one fails, then between the last that held and the first that failed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Search {
-    held: Option<f64>,
-    failed: Option<f64>,
-    next: f64,
-}
-
-impl Search {
-    const GROWTH: f64 = 1.4;
-    const RATE_MIN: f64 = 1.0;
-
-    fn new(first: f64) -> Search {
-        Search { held: None, failed: None, next: first }
-    }
-
-    /// Books what became of `next`; `false` when the answer is known to `precision`, a share of itself.
-    fn book(&mut self, held: bool, precision: f64) -> bool {
-        if held {
-            self.held = Some(self.next);
-        } else {
-            self.failed = Some(self.next);
-        }
-        self.next = match (self.held, self.failed) {
-            (Some(held), None) => held * Search::GROWTH,
-            (None, Some(failed)) => failed / 2.0,
-            (Some(held), Some(failed)) => f64::midpoint(held, failed),
-            (None, None) => self.next,
-        };
-        match (self.held, self.failed) {
-            (Some(held), Some(failed)) => failed - held > precision * held,
-            _ => self.next >= Search::RATE_MIN,
-        }
-    }
-}
-
 /// Carries it out.
 ///
 /// # Errors
@@ -158,7 +125,7 @@ pub fn main(args: &SweepArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let line = Line::new("sweep");
     line.say("making keys");
     let stage = Stage::prepare(&workload, stop)?;
-    let swept = search(args, &workload, &stage, server, stop, &line);
+    let swept = try_rates(args, &workload, &stage, server, stop, &line);
     line.say("cleaning up");
     let cleaned = stage.clean();
     drop(line);
@@ -167,7 +134,7 @@ pub fn main(args: &SweepArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-fn search(
+fn try_rates(
     args: &SweepArgs,
     workload: &Workload,
     stage: &Stage,
@@ -365,23 +332,5 @@ mod tests {
         for text in ["", "p99", "p98<=1ms", "p99<=fast", "errors=few", "p99<=0"] {
             assert!(text.parse::<Objective>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn the_search_comes_close_to_any_knee_in_few_steps() {
-        for knee in [3.0, 950.0, 1_000.0, 1_001.0, 40_000.0] {
-            let (mut search, mut steps) = (Search::new(1_000.0), 1);
-            while search.book(search.next <= knee, 0.04) {
-                steps += 1;
-                assert!(steps < 40, "{search:?}");
-            }
-            let held = search.held.unwrap();
-            assert!(held <= knee && held > knee * 0.95, "{held} of {knee}");
-        }
-        let (mut nothing, mut steps) = (Search::new(1_000.0), 0);
-        while nothing.book(false, 0.04) {
-            steps += 1;
-        }
-        assert!(nothing.held.is_none() && steps < 12);
     }
 }

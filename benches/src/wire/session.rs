@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a server may take to accept a connection, and to grant a session.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -27,6 +27,19 @@ pub struct Session {
     pub password: [u8; 16],
     /// What the server granted, milliseconds.
     pub timeout_ms: i32,
+}
+
+impl Session {
+    fn ping(&mut self) -> std::io::Result<()> {
+        let mut out = Vec::with_capacity(12);
+        request::ping(&mut out);
+        self.stream.write_all(&out)
+    }
+}
+
+/// How often a session must be heard of, to be safe.
+pub fn ping_every(timeout_ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0) / 3)
 }
 
 /// Whom to ask for a session, and for which.
@@ -89,14 +102,21 @@ pub fn open_session(ask: &Ask) -> anyhow::Result<Session> {
     granted(ask, begin(ask)?)
 }
 
-/// Opens sessions, in the order of `asks`, so that servers can grant many with one flush of their disk. `progress` hears of
+/// Opens sessions, in the order of `asks`, so that servers can grant many with one flush of their disk. If that takes long
+/// the first ones are pinged meanwhile, so replies to pings may be waiting to be read. `progress` hears of
 /// every batch and may end it.
 ///
 /// # Errors
 /// One of them cannot be had; or `progress` says so.
 pub fn open_many(asks: &[Ask], mut progress: impl FnMut(usize) -> anyhow::Result<()>) -> anyhow::Result<Vec<Session>> {
-    let mut sessions = Vec::with_capacity(asks.len());
+    let mut sessions: Vec<Session> = Vec::with_capacity(asks.len());
+    let mut pinged = Instant::now();
     for batch in asks.chunks(BATCH) {
+        if sessions.first().is_some_and(|first| pinged.elapsed() > ping_every(first.timeout_ms)) {
+            pinged = Instant::now();
+            // One that has ended shows when it is used.
+            sessions.iter_mut().for_each(|session| drop(session.ping()));
+        }
         let streams = batch.iter().map(begin).collect::<anyhow::Result<Vec<_>>>();
         let streams = streams.with_context(|| format!("after {} sessions", sessions.len()))?;
         for (ask, stream) in batch.iter().zip(streams) {

@@ -165,8 +165,10 @@ impl Shard {
         if self.listings.contains(parent) {
             return;
         }
-        self.listings.put(parent, names, count, view);
         let past: SmallVec<[_; 8]> = self.past_children(view, parent, None).collect();
+        // What came and went between the view and now may be back as it was: only from now on is it known to hold.
+        let since = if past.is_empty() { view } else { self.applied };
+        self.listings.put(parent, names, count, since);
         let partition = &self.partitions[place];
         for (child, before) in past {
             let (link, has_come) = match (before, partition.child(parent, child)) {

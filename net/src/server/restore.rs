@@ -3,7 +3,8 @@
 //! 1. The manifest names, per partition, the segments of its log and where they end. The partitions are rebuilt from
 //!    them on all processors at once; what each node is goes to the ledger on the way.
 //! 2. The write-ahead log is judged. What is whole behind the manifest's zxid is replayed through the role, as it was
-//!    committed: an ensemble of one has committed what its log holds.
+//!    committed: an ensemble of one has committed what its log holds. Of a member's log only what is known to be committed
+//!    takes effect; the rest waits for an established leader's word.
 //! 3. Damage, in either, ends the start with what it would take. Nothing is cut but a torn batch, which nobody was ever
 //!    told of.
 

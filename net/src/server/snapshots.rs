@@ -169,7 +169,7 @@ mod tests {
                         Mail::Snapshot(part) => self.snapshots.part(part, &mut self.posts[core]),
                         Mail::Shard(mail) => {
                             let acls = AclTable::default();
-                            self.hosts[core].deliver(mail, &acls, &mut self.reactor, &mut self.posts[core]).unwrap();
+                            self.hosts[core].deliver(mail, &acls, &mut self.posts[core]).unwrap();
                         }
                         _ => {}
                     }

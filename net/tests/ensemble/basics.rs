@@ -60,9 +60,9 @@ fn three_servers_are_one() {
     assert_eq!(names, ["/queue/q-0000000000", "/queue/q-0000000001", "/queue/q-0000000002"]);
 
     // Ephemerals of a session on one server vanish for all when it closes.
-    for sid in &all {
-        let mut owner = cluster.session(*sid);
-        let path = owner.create_as(&format!("/ephemeral-{sid}"), mode::EPHEMERAL);
+    for (index, server) in all.iter().copied().enumerate() {
+        let mut owner = cluster.session(server);
+        let path = owner.create_as(&format!("/ephemeral-{index}"), mode::EPHEMERAL);
         for session in &mut sessions {
             sync(session);
             assert_eq!(session.stat(&path).map(|stat| stat.owner), Some(owner.id));

@@ -365,11 +365,14 @@ fn wait_until_gone(session: &mut Session, path: &str) {
 }
 
 fn ttl_nodes_are_reaped_by_mtime(shards: usize) {
+    // Long enough for a few requests on a busy machine.
+    const SHORT_MS: i64 = 4_000;
+    const KEPT_MS: i64 = 5_000;
     let server = reaping(shards);
     let mut session = Session::open(server.address());
-    session.call(op::CREATE_TTL, &record::create_ttl("/short", mode::TTL, 300)).ok();
+    session.call(op::CREATE_TTL, &record::create_ttl("/short", mode::TTL, SHORT_MS)).ok();
     session.call(op::CREATE_TTL, &record::create_ttl("/long", mode::TTL, 3_600_000)).ok();
-    session.call(op::CREATE_TTL, &record::create_ttl("/parent", mode::TTL, 300)).ok();
+    session.call(op::CREATE_TTL, &record::create_ttl("/parent", mode::TTL, SHORT_MS)).ok();
     session.create("/parent/child", b"");
     session.call(op::EXISTS, &record::read("/short", true)).ok();
     session.call(op::GET_CHILDREN, &record::read("/", true)).ok();
@@ -382,14 +385,14 @@ fn ttl_nodes_are_reaped_by_mtime(shards: usize) {
     session.delete("/parent/child");
     wait_until_gone(&mut session, "/parent");
     // Writing begins the time anew.
-    session.call(op::CREATE_TTL, &record::create_ttl("/kept", mode::TTL, 2_000)).ok();
+    session.call(op::CREATE_TTL, &record::create_ttl("/kept", mode::TTL, KEPT_MS)).ok();
     let created = session.stat("/kept").unwrap().ctime;
     let now = crate::support::wait_for("writes that outlast the ttl", Duration::from_secs(60), || {
         crate::support::pause(Duration::from_millis(100));
         let stat = session.set("/kept", b"again").stat();
-        (stat.mtime > created + 3_000).then_some(stat.mtime)
+        (stat.mtime > created + KEPT_MS + 1_000).then_some(stat.mtime)
     });
-    assert!(now > created + 3_000);
+    assert!(now > created + KEPT_MS + 1_000);
     wait_until_gone(&mut session, "/kept");
 }
 

@@ -396,6 +396,7 @@ impl SimNode {
             server: 1,
             hash_key: Manifest::fingerprint(&self.key),
             zxid,
+            is_installed: false,
             partitions: cuts.iter().flatten().cloned().collect(),
             system,
         };

@@ -127,7 +127,7 @@ fn one_member_serves_alone_and_several_are_an_ensemble() {
     assert_eq!(config.local.role, Role::Observer);
     assert!(warnings.iter().any(|warning| warning.to_string().contains("peerType")), "{warnings:?}");
     assert!(with_id(b"0", "clientPort=1\n").unwrap_err().iter().any(|error| error.message.contains("from 1 to 255")));
-    assert!(error(&format!("{three}")).contains("myid file is missing"));
+    assert!(error(three).contains("myid file is missing"));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::super::conn::{Asked, Sent};
 use super::super::opener::Wanted;
 use super::Worker;
 use crate::wire::request;
-use crate::workload::WatchKind;
+use crate::wire::session::ping_every;
+use crate::workload::{Protocol, WatchKind};
 use hardware::reactor::{CloseHow, SocketId};
 use std::net::TcpStream;
 
@@ -72,6 +73,22 @@ impl Worker {
             let first = self.conns[index].number as usize;
             // The opener outlives all workers.
             let _ = self.opener.send(Wanted { conn: index, first, to, waker });
+        }
+    }
+
+    /// Keeps sessions alive on which a slow open loop has nothing to do.
+    pub(super) fn ping(&mut self, now_ns: u64) {
+        if now_ns < self.ping_ns || self.plant.workload.protocol != Protocol::Zookeeper {
+            return;
+        }
+        // A server may grant less than was asked for, ZooKeeper's default no more than 40 s.
+        let timeout_ms = self.plant.workload.session_timeout.0.as_millis().min(40_000) as i32;
+        self.ping_ns = now_ns + ping_every(timeout_ms).as_nanos() as u64;
+        for (index, conn) in self.conns.iter_mut().enumerate() {
+            if conn.has_room(1) {
+                request::ping(&mut conn.out);
+                self.dirty.push(index);
+            }
         }
     }
 

@@ -1,17 +1,21 @@
 //! The threads that hold the watching sessions, and how they are spoken to.
 
 use super::FanoutArgs;
+use crate::driver::Bulk;
 use crate::driver::herd::{self, Order, Word};
 use crate::stop::Stop;
 use crate::verbs::progress::Line;
 use crate::wire::open_many;
 use crate::wire::session::{Ask, asks};
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use hardware::reactor::CoreWaker;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// How long setting all watches may take.
+const READY_LIMIT: Duration = Duration::from_secs(180);
+const PING_PAUSE: Duration = Duration::from_secs(1);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The herds, and how they are spoken to.
@@ -65,9 +69,18 @@ impl Herds {
         }
     }
 
-    pub(super) fn all_ready(&self) -> anyhow::Result<()> {
-        for _ in 0..self.orders.len() {
-            self.hear(Duration::from_secs(180))?;
+    /// Waits until all have done what they were told, and keeps the session of `writer` alive meanwhile.
+    pub(super) fn all_ready(&self, writer: &mut Bulk) -> anyhow::Result<()> {
+        let until = Instant::now() + READY_LIMIT;
+        let mut ready = 0;
+        while ready < self.orders.len() {
+            match self.words.recv_timeout(PING_PAUSE) {
+                Ok(Word::Failed(error)) => return Err(error),
+                Ok(_) => ready += 1,
+                Err(RecvTimeoutError::Disconnected) => bail!("the sessions' threads have ended"),
+                Err(RecvTimeoutError::Timeout) => writer.ping()?,
+            }
+            ensure!(Instant::now() < until, "the sessions' threads do not answer");
         }
         Ok(())
     }

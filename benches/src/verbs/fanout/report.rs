@@ -59,11 +59,10 @@ pub(super) fn document(figures: &FanoutFigures, conditions: Conditions) -> anyho
         "last p50",
         "last max",
         "events /s",
-        "server CPU/event",
-        "generator CPU/event",
+        "server us/event",
+        "generator us/event",
     ];
     let mut table = Table::new("From the sending of a change to its events", &columns);
-    let us = |us: f64| format!("{} us", number(us));
     for kind in &figures.kinds {
         table.row([
             kind.kind.name().to_owned(),
@@ -76,8 +75,8 @@ pub(super) fn document(figures: &FanoutFigures, conditions: Conditions) -> anyho
             time(kind.last_p50_us),
             time(kind.last_max_us),
             number(kind.events_per_second),
-            kind.server_cpu_us.map_or("-".to_owned(), us),
-            us(kind.generator_cpu_us),
+            kind.server_cpu_us.map_or("-".to_owned(), number),
+            number(kind.generator_cpu_us),
         ]);
     }
     let (lost, doubled) =

@@ -325,3 +325,24 @@ fn a_removal_finds_watches_that_are_still_being_restored() {
     assert!(!it.shard.work(9));
     assert_eq!((it.actions(), it.shard.watches().counts().total()), (vec![], 0));
 }
+
+#[test]
+fn a_listing_made_as_of_the_past_says_nothing_of_the_time_between() {
+    // Two shards, so that older views are kept.
+    let mut it = Fixture::new(2, 4);
+    it.shard.set_oldest_view(Zxid::ZERO);
+    let is_here = |path: &String| shard_of(it.key.hash(path).partition(4), 2) == ShardId(0);
+    let folder = (0..).map(|number| format!("/{number}")).find(is_here).unwrap();
+    it.put(&folder, b"", AclId::OPEN);
+    let (parent, child) = (it.key.hash(&folder), it.hashed(&format!("{folder}/b")));
+    let there = it.link(&folder, "b");
+    let gone = it.apply(vec![Piece::Unlink { parent, child, moves_pzxid: true }]);
+    let again = it.link(&folder, "b");
+    let list = ReadOp::GetChildren { path: folder.as_str().into(), watch: false, stat: false };
+    // As of the oldest view first: what is kept from it must not answer for the view after it.
+    for (view, count) in [(there, 1), (gone, 0), (again, 1)] {
+        let (outcome, record) = it.read(1, view, &nobody(), &list);
+        assert_eq!(outcome, ReadOutcome::Record, "{view}");
+        assert_eq!(Reader::new(&record).int().unwrap(), count, "{view}");
+    }
+}

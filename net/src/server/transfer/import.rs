@@ -258,6 +258,9 @@ struct Replay {
     snapshot: Option<SnapshotName>,
     /// The snapshot's digest, until its transaction has been reached.
     due: Option<ZxidDigest>,
+    /// The snapshot's digest is not that of the tree. ZooKeeper notes the two numbers of it one after the other while
+    /// transactions go on, so a digest that comes with a later transaction is the better witness.
+    doubt: Option<TransferError>,
     /// The last digest that a transaction brought.
     said: Option<(Zxid, TxnDigest)>,
     verified: Option<Zxid>,
@@ -284,7 +287,18 @@ impl Replay {
         };
         let shard = Shard::new(shard_config, stage.into_partitions());
         actions.clear();
-        Ok(Replay { shard, role, last: zxid, count: 0, snapshot, due: digest, said: None, verified: None, actions })
+        Ok(Replay {
+            shard,
+            role,
+            last: zxid,
+            count: 0,
+            snapshot,
+            due: digest,
+            doubt: None,
+            said: None,
+            verified: None,
+            actions,
+        })
     }
 
     /// Takes a transaction of the log.
@@ -327,29 +341,32 @@ impl Replay {
         if due.zxid > self.last {
             return if force { Ok(()) } else { Err(TransferError::Fuzzy { digest: due.zxid, last: self.last }) };
         }
-        self.verify(due.zxid, due.digest, force)
+        self.doubt = self.verify(due.zxid, due.digest)?;
+        Ok(())
     }
 
-    fn verify(&mut self, zxid: Zxid, digest: TxnDigest, force: bool) -> Result<(), TransferError> {
+    /// Holds a digest against the tree. Returns what is wrong, if something is.
+    fn verify(&mut self, zxid: Zxid, digest: TxnDigest) -> Result<Option<TransferError>, TransferError> {
         let tree: TreeDigest = tree::digest(&mut self.shard)?;
         if digest.contradicts(tree) {
-            let problem = TransferError::Digest { zxid, computed: tree.0, stored: digest.digest };
-            if !force {
-                return Err(problem);
-            }
-            println!("{problem}");
-        } else {
-            self.verified = Some(zxid);
+            return Ok(Some(TransferError::Digest { zxid, computed: tree.0, stored: digest.digest }));
         }
-        Ok(())
+        self.verified = Some(zxid);
+        Ok(None)
     }
 
     /// Holds what was said last against the tree as it is now. Returns the transaction as of which the tree was found to
     /// be right, if that was told.
     fn verify_end(&mut self, force: bool) -> Result<Option<Zxid>, TransferError> {
         self.verify_due(force)?;
-        if let Some((zxid, digest)) = self.said.take() {
-            self.verify(zxid, digest, force)?;
+        let problem = match self.said.take() {
+            Some((zxid, digest)) => self.verify(zxid, digest)?,
+            None => self.doubt.take(),
+        };
+        match problem {
+            Some(problem) if !force => return Err(problem),
+            Some(problem) => println!("{problem}"),
+            None => {}
         }
         Ok(self.verified)
     }
