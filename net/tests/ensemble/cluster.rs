@@ -3,7 +3,7 @@
 use crate::support::server::{
     Process, class_path, four_letter_within, free_port, ringkeeper_binary, server_jars, temporary_directory,
 };
-use crate::support::session::{Hello, Knock, Session};
+use crate::support::session::{Hello, Knock, Reply, Session};
 use crate::support::{tools, wait_for};
 use rustix::process::Signal;
 use std::fmt::Write as _;
@@ -19,6 +19,9 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// Sessions last longer than any fault of these tests.
 const SESSION_TIMEOUT_MS: i32 = 120_000;
+
+/// Fewer than the servers queue for one connection.
+const REQUESTS_AT_A_TIME: usize = 100;
 
 /// Whose program a server is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -236,6 +239,18 @@ pub fn open(addresses: &[SocketAddr], hello: &Hello) -> Session {
             Knock::Expired => panic!("session {:#x} was lost", hello.id),
         })
     })
+}
+
+/// Sends requests many at a time and reads their replies.
+pub fn call_all(session: &mut Session, requests: &[(i32, Vec<u8>)]) -> Vec<Reply> {
+    let mut replies = Vec::with_capacity(requests.len());
+    for window in requests.chunks(REQUESTS_AT_A_TIME) {
+        for (code, body) in window {
+            session.send(*code, body);
+        }
+        replies.extend(window.iter().map(|_| session.reply()));
+    }
+    replies
 }
 
 /// The ConnectRequest of a new session that lasts through any fault.

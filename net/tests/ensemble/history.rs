@@ -4,18 +4,21 @@
 //! in windows, so some are under way when a server dies. Of those a prefix may have happened, and nothing but a prefix:
 //! the writes of a session keep their order. What was acknowledged must be there for ever.
 
-use crate::cluster::{Cluster, lasting, open};
+use crate::cluster::{Cluster, call_all, lasting, open};
 use crate::support::record::{self, err, op};
 use crate::support::session::{Hello, Session};
-use crate::support::wait_for;
+use crate::support::{pause, wait_for};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Writes sent before the first answer is read.
 const WINDOW: usize = 16;
+/// Between two windows.
+const WINDOW_PAUSE: Duration = Duration::from_millis(15);
 /// Every so many writes one sets the counter.
 const COUNTER_EVERY: u64 = 4;
 /// Each load of this process has folders of its own.
@@ -123,6 +126,8 @@ impl Writer {
                 session.try_call(op::CLOSE_SESSION, b"");
                 return Written { folder: self.folder, zxids: self.zxids };
             }
+            // The trees are compared node by node in the end: the load leaves them small.
+            pause(WINDOW_PAUSE);
             if self.write(&mut session).is_none() {
                 session = self.connect();
                 while self.settle(&mut session).is_none() {
@@ -227,9 +232,14 @@ pub fn check(cluster: &Cluster, sids: &[usize], history: &[Written]) {
             let mut expected: Vec<String> = numbers.clone().filter(|number| !is_counter(*number)).map(name).collect();
             expected.insert(0, "counter".to_owned());
             assert_eq!(session.children(folder), expected, "{folder} on server {sid}");
+            let created: Vec<u64> = numbers.clone().filter(|number| !is_counter(*number)).collect();
+            let reads: Vec<(i32, Vec<u8>)> = created
+                .iter()
+                .map(|number| (op::GET_DATA, record::read(&format!("{folder}/{}", name(*number)), false)))
+                .collect();
             let mut last = 0;
-            for number in numbers.clone().filter(|number| !is_counter(*number)) {
-                let (data, stat) = session.get(&format!("{folder}/{}", name(number)));
+            for (number, reply) in created.into_iter().zip(call_all(&mut session, &reads)) {
+                let (data, stat) = reply.data();
                 assert_eq!(data, Some(number.to_string().into_bytes()), "{folder} {number} on server {sid}");
                 assert_eq!((stat.version, stat.czxid > last), (0, true), "{folder} {number} on server {sid}");
                 last = stat.czxid;

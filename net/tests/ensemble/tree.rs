@@ -1,6 +1,6 @@
 //! Everything that a server shows of its tree, to compare with another's.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PATIENCE, call_all};
 use crate::support::record::{self, err, op};
 use crate::support::session::{Session, Stat};
 use crate::support::wait_for;
@@ -25,15 +25,26 @@ pub fn walk(cluster: &Cluster, sid: usize) -> BTreeMap<String, Node> {
     session.auth("digest", READER);
     assert_eq!(session.call(op::SYNC, &record::path("/")).err, err::OK);
     let mut tree = BTreeMap::new();
-    let mut waiting = vec!["/".to_owned()];
-    while let Some(path) = waiting.pop() {
-        let (data, stat) = session.get(&path);
-        let acl = session.call(op::GET_ACL, &record::path(&path)).acl();
-        let children = session.children(&path);
-        let prefix = if path == "/" { "" } else { &path };
-        waiting
-            .extend(children.iter().map(|name| format!("{prefix}/{name}")).filter(|path| path != "/zookeeper/config"));
-        tree.insert(path, Node { data, stat, acl, children });
+    let mut level = vec!["/".to_owned()];
+    while !level.is_empty() {
+        let requests: Vec<(i32, Vec<u8>)> = level
+            .iter()
+            .flat_map(|path| {
+                let read = record::read(path, false);
+                [(op::GET_DATA, read.clone()), (op::GET_ACL, record::path(path)), (op::GET_CHILDREN, read)]
+            })
+            .collect();
+        let replies = call_all(&mut session, &requests);
+        let mut below = Vec::new();
+        for (path, replies) in level.into_iter().zip(replies.chunks(3)) {
+            let (data, stat) = replies[0].data();
+            let (acl, children) = (replies[1].acl(), replies[2].names());
+            let prefix = if path == "/" { "" } else { &path };
+            below.extend(children.iter().map(|name| format!("{prefix}/{name}")));
+            tree.insert(path, Node { data, stat, acl, children });
+        }
+        below.retain(|path| path != "/zookeeper/config");
+        level = below;
     }
     session.close();
     tree
@@ -55,5 +66,5 @@ pub fn assert_equal(cluster: &Cluster, sids: &[usize]) -> BTreeMap<String, Node>
 
 /// Waits until a node is gone, as this session sees it.
 pub fn await_gone(session: &mut Session, path: &str) {
-    wait_for(&format!("{path} to vanish"), crate::cluster::PATIENCE, || session.stat(path).is_none().then_some(()));
+    wait_for(&format!("{path} to vanish"), PATIENCE, || session.stat(path).is_none().then_some(()));
 }
