@@ -116,7 +116,7 @@ fn a_session_whose_client_is_gone_expires_everywhere() {
     let mut cluster = Cluster::serving(3);
     let all = cluster.all();
     for sid in &all {
-        let mut owner = Session::open_for(cluster.address(*sid), 2_000);
+        let mut owner = Session::open_for(cluster.address(*sid), 5_000);
         owner.create_as(&format!("/left-{sid}"), mode::EPHEMERAL);
         drop(owner);
     }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 /// How long a condition may take to come true: machines that run tests are slow.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// How long one answer may take before a client turns to another server.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// Sessions last longer than any fault of these tests.
 const SESSION_TIMEOUT_MS: i32 = 120_000;
 
@@ -118,7 +118,7 @@ impl Cluster {
         fs::create_dir_all(&data).unwrap();
         fs::write(data.join("myid"), sid.to_string()).unwrap();
         let mut text = format!("dataDir={}\n", data.display());
-        text += "tickTime=500\ninitLimit=60\nsyncLimit=8\nadmin.enableServer=false\n4lw.commands.whitelist=*\n";
+        text += "tickTime=500\ninitLimit=60\nsyncLimit=20\nadmin.enableServer=false\n4lw.commands.whitelist=*\n";
         text += "maxClientCnxns=0\nmaxSessionTimeout=600000\nextendedTypesEnabled=true\n";
         for (key, value) in &self.member(sid).settings {
             writeln!(text, "{key}={value}").unwrap();
@@ -234,7 +234,10 @@ impl Cluster {
 pub fn open(addresses: &[SocketAddr], hello: &Hello) -> Session {
     wait_for(&format!("one of {addresses:?} to take a session"), PATIENCE, || {
         addresses.iter().find_map(|address| match Session::knock(*address, hello, ANSWER_PATIENCE) {
-            Knock::Open(session) => Some(*session),
+            Knock::Open(mut session) => {
+                session.raw.expect_to_stall(PATIENCE);
+                Some(*session)
+            }
             Knock::Closed => None,
             Knock::Expired => panic!("session {:#x} was lost", hello.id),
         })

@@ -4,7 +4,7 @@
 //! in windows, so some are under way when a server dies. Of those a prefix may have happened, and nothing but a prefix:
 //! the writes of a session keep their order. What was acknowledged must be there for ever.
 
-use crate::cluster::{Cluster, call_all, lasting, open};
+use crate::cluster::{ANSWER_PATIENCE, Cluster, call_all, lasting, open};
 use crate::support::record::{self, err, op};
 use crate::support::session::{Hello, Session};
 use crate::support::{pause, wait_for};
@@ -141,7 +141,8 @@ impl Writer {
     fn connect(&mut self) -> Session {
         self.addresses.rotate_left(1);
         self.hello.last_zxid = self.last_zxid;
-        let session = open(&self.addresses, &self.hello);
+        let mut session = open(&self.addresses, &self.hello);
+        session.raw.expect_to_stall(ANSWER_PATIENCE);
         assert!(self.hello.id == 0 || self.hello.id == session.id, "another session than the one asked for");
         self.hello = session.hello();
         session
