@@ -54,7 +54,7 @@ fn learners_hold_on_to_what_they_acknowledged() {
 /// The same for as many seeds as `RINGKEEPER_ZAB_SEEDS` says: a few, or a campaign.
 #[test]
 fn other_seeds_agree_as_well() {
-    let seeds = std::env::var("RINGKEEPER_ZAB_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(4);
+    let seeds = std::env::var("RINGKEEPER_ZAB_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(30);
     holds(10_000..10_000 + seeds, 3, 1, None);
     holds(10_000..10_000 + seeds, 5, 0, None);
     holds(10_000..10_000 + seeds, 5, 0, Some(Mistake::KeepFormerAcks));

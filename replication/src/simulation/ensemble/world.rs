@@ -469,6 +469,10 @@ impl World {
     fn compare(&mut self, sid: i64) -> Result<(), String> {
         let site = self.sites.get_mut(&sid).unwrap();
         let Some(server) = &mut site.server else { return Ok(()) };
+        if server.node.role().committed() != server.published {
+            // It stopped between two actions of one step: its role is ahead of its shards.
+            return Ok(());
+        }
         let (zxid, state) = (server.published, server.state()?);
         self.met.compared += 1;
         self.checker.shows(sid, zxid, state)
