@@ -43,6 +43,9 @@ enum Verb {
         /// Pin the two loopback threads to these cores.
         #[arg(long, num_args = 2)]
         pin: Option<Vec<usize>>,
+        /// Appends per second, timed from when each was due; as fast as they go unless given.
+        #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        rate: Option<u32>,
     },
 }
 
@@ -67,10 +70,10 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Sessions(args) => sessions::main(&args, &stop),
         Verb::Fill(args) => fill::main(&args, &stop),
         Verb::Clean(args) => clean::main(&args, &stop),
-        Verb::Baseline { folder, seconds, pin } => {
+        Verb::Baseline { folder, seconds, pin, rate } => {
             let time = Duration::from_secs(seconds);
             let pin = pin.as_deref().and_then(|cores| Some((*cores.first()?, *cores.get(1)?)));
-            let append = baseline::durable_append(&folder, time, None)?;
+            let append = baseline::durable_append(&folder, time, rate.map(|rate| Duration::from_secs(1) / rate))?;
             let loopback = baseline::loopback(100, time, pin)?;
             let both = serde_json::json!({ "durable_append_4096": append, "loopback_100": loopback });
             say::line(&serde_json::to_string_pretty(&both)?);

@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// How long one answer may take before a client turns to another server.
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// Sessions last longer than any fault of these tests.
-const SESSION_TIMEOUT_MS: i32 = 120_000;
+const SESSION_TIMEOUT_MS: i32 = 600_000;
 
 /// Fewer than the servers queue for one connection.
 const REQUESTS_AT_A_TIME: usize = 100;
@@ -235,7 +235,7 @@ pub fn open(addresses: &[SocketAddr], hello: &Hello) -> Session {
     wait_for(&format!("one of {addresses:?} to take a session"), PATIENCE, || {
         addresses.iter().find_map(|address| match Session::knock(*address, hello, ANSWER_PATIENCE) {
             Knock::Open(mut session) => {
-                session.raw.expect_to_stall(PATIENCE);
+                session.expect_to_wait(PATIENCE);
                 Some(*session)
             }
             Knock::Closed => None,

@@ -15,6 +15,7 @@ pub struct Raw {
     read: VecDeque<u8>,
     may_break: bool,
     may_stall: bool,
+    has_stalled: bool,
 }
 
 impl Raw {
@@ -25,7 +26,7 @@ impl Raw {
         let _ = stream.set_nodelay(true);
         let _ = stream.set_read_timeout(Some(PATIENCE));
         let _ = stream.set_write_timeout(Some(PATIENCE));
-        Raw { stream, read: VecDeque::new(), may_break: false, may_stall: false }
+        Raw { stream, read: VecDeque::new(), may_break: false, may_stall: false, has_stalled: false }
     }
 
     /// Connects to a server that may be down.
@@ -33,7 +34,7 @@ impl Raw {
         let stream = TcpStream::connect_timeout(&address, patience).ok()?;
         let _ = stream.set_nodelay(true);
         let _ = stream.set_write_timeout(Some(patience));
-        let mut raw = Raw { stream, read: VecDeque::new(), may_break: false, may_stall: false };
+        let mut raw = Raw { stream, read: VecDeque::new(), may_break: false, may_stall: false, has_stalled: false };
         raw.expect_to_stall(patience);
         Some(raw)
     }
@@ -48,6 +49,11 @@ impl Raw {
         self.may_break = true;
         self.may_stall = true;
         let _ = self.stream.set_read_timeout(Some(patience));
+    }
+
+    /// Whether the last read ended because nothing came in time, and not with the connection.
+    pub fn has_stalled(&self) -> bool {
+        self.has_stalled
     }
 
     /// A second handle on the socket, for a thread that only writes.
@@ -115,6 +121,7 @@ impl Raw {
     /// Reads once; false at the end of the connection.
     fn fill(&mut self) -> bool {
         let mut buffer = [0; 65_536];
+        self.has_stalled = false;
         match self.stream.read(&mut buffer) {
             Ok(0) => false,
             Ok(count) => {
@@ -123,6 +130,7 @@ impl Raw {
             }
             Err(error) if is_end(error.kind()) => false,
             Err(error) if self.may_stall && matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                self.has_stalled = true;
                 false
             }
             Err(error) => panic!("no answer: {error}"),

@@ -220,7 +220,16 @@ pub struct Session {
     pub timeout: i32,
     pub events: VecDeque<Event>,
     xid: i32,
+    /// How many pings may be sent for one answer, and those whose own answers are still to come.
+    patience: u32,
+    pings: u32,
 }
+
+/// The xid of pings.
+const PING_XID: i32 = -2;
+
+/// How long a session that lasts waits for an answer before it pings.
+const PING_AFTER: Duration = Duration::from_secs(2);
 
 impl Session {
     /// A new session of 20 seconds.
@@ -266,7 +275,14 @@ impl Session {
             raw.expect_close();
             return None;
         }
-        Some(Session { raw, id, password, timeout, events: VecDeque::new(), xid: 0 })
+        Some(Session { raw, id, password, timeout, events: VecDeque::new(), xid: 0, patience: 0, pings: 0 })
+    }
+
+    /// From now on an answer may take this long, and the session pings while it waits, as clients do. Some releases of
+    /// Apache ZooKeeper need that: the last of many reads may lie there until something else comes.
+    pub fn expect_to_wait(&mut self, patience: Duration) {
+        self.raw.expect_to_stall(PING_AFTER);
+        self.patience = patience.as_secs().div_ceil(PING_AFTER.as_secs()) as u32;
     }
 
     /// What it takes to renew this session.
@@ -293,7 +309,19 @@ impl Session {
 
     /// The next frame, or `None` at the end of the connection.
     pub fn try_receive(&mut self) -> Option<Message> {
-        let reply = Reply::decode(&self.raw.read_frame()?);
+        let mut pings_left = self.patience;
+        let reply = loop {
+            match self.raw.read_frame().map(|frame| Reply::decode(&frame)) {
+                Some(reply) if reply.xid == PING_XID && self.pings > 0 => self.pings -= 1,
+                Some(reply) => break reply,
+                None if self.raw.has_stalled() && pings_left > 0 => {
+                    self.send_as(PING_XID, op::PING, b"");
+                    self.pings += 1;
+                    pings_left -= 1;
+                }
+                None => return None,
+            }
+        };
         if reply.xid != -1 {
             return Some(Message::Reply(reply));
         }
@@ -400,9 +428,9 @@ impl Session {
 
     /// The server's last applied zxid, by a ping.
     pub fn zxid(&mut self) -> i64 {
-        self.send_as(-2, op::PING, b"");
+        self.send_as(PING_XID, op::PING, b"");
         let reply = self.reply();
-        assert_eq!((reply.xid, reply.err, reply.body.len()), (-2, 0, 0));
+        assert_eq!((reply.xid, reply.err, reply.body.len()), (PING_XID, 0, 0));
         reply.zxid
     }
 
