@@ -112,6 +112,8 @@ pub struct Node {
     leader: Option<ServerId>,
     /// The recent end of the log while no machine has it.
     history: Option<History>,
+    /// What is behind this zxid may be read from the log.
+    log_base: Option<Zxid>,
     /// The end of the log as given to it, and as it is durable.
     appended: Zxid,
     durable: Durable<Zxid>,
@@ -144,6 +146,7 @@ impl Node {
             appended: last.get(),
             durable: last,
             history: Some(history),
+            log_base: None,
             state: State::Settling,
             standing: Standing::Looking,
             leader: None,
@@ -196,6 +199,13 @@ impl Node {
                 self.step_leader(now, leader::Input::SnapshotBytes { learner, bytes }, out);
             }
             Input::SnapshotEnd(learner) => self.step_leader(now, leader::Input::SnapshotEnd { learner }, out),
+            Input::LogBase(base) => {
+                self.log_base = base;
+                self.step_leader(now, leader::Input::LogBase(base), out);
+            }
+            Input::LogRead { learner, entries, done } => {
+                self.step_leader(now, leader::Input::LogRead { learner, entries, done }, out);
+            }
 
             Input::LeaderConnected => self.step_learner(now, learner::Input::Connected, out),
             Input::LeaderUnreachable => self.step_learner(now, learner::Input::ConnectFailed, out),
