@@ -144,6 +144,8 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
 
 /// Bytes of recent transactions that a member keeps in memory for those that lag.
 const HISTORY_BYTES: usize = 32 << 20;
+/// Bytes of log segments that a member keeps on disk for them: 100,000 transactions even if each had a block of its own.
+const KEEP_BYTES: u64 = 512 << 20;
 
 fn member(
     context: &Context,
@@ -546,9 +548,12 @@ fn replay_log(
         file.sync_data().map_err(|source| RestoreError::Io { path: file.path().to_path_buf(), source })?;
     }
     let storage = &context.config.local.storage;
+    // As many transactions as the snapshots that ZooKeeper retains would be behind; a lone server has nobody to serve.
+    let keep_records = u64::from(storage.autopurge_snap_retain_count) * u64::from(storage.snap_count);
     let config = WalConfig {
         segment_bytes: storage.wal_segment_bytes,
-        keep_records: 0,
+        keep_records: if distributed { keep_records } else { 0 },
+        keep_bytes: KEEP_BYTES,
         backlog_bytes_max: 256 << 20,
         ..WalConfig::new(directory)
     };
@@ -558,6 +563,7 @@ fn replay_log(
         server: server_id(context),
         sync: if storage.force_sync { WriteSync::Data } else { WriteSync::None },
         slow_flush: Duration::from_millis(storage.fsync_warning_threshold_ms),
+        keep_bytes: KEEP_BYTES,
     };
     let wal = WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone());
     Ok(ReplayedLog { wal, recent })
@@ -644,11 +650,14 @@ fn carry_out(actions: &mut Vec<Action>, role: &mut Role, shards: &mut [ShardHost
     }
 }
 
-/// A segment file for recovery: read through the page cache, in order.
-struct WalSegment {
-    sequence: SegmentSeq,
-    file: Arc<BlockFile>,
-    blocks: u32,
+/// A segment file, to be read.
+pub struct WalSegment {
+    /// Its number.
+    pub sequence: SegmentSeq,
+    /// Open.
+    pub file: Arc<BlockFile>,
+    /// Its length.
+    pub blocks: u32,
 }
 
 impl SegmentSource for WalSegment {
