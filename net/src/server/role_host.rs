@@ -10,6 +10,7 @@ use super::mail::{ClientMail, Mail, Measured, ShardCut, ShardMail};
 use super::marks::Marks;
 use super::peers::{Incoming, IncomingEvent, LogPiece, LogReads, LogWish, MemberHost};
 use super::post::Post;
+use super::repair;
 use super::restore::LoadedState;
 use super::snapshots::{SnapshotBytes, Snapshots};
 use super::status::Status;
@@ -301,6 +302,11 @@ impl RoleHost {
                     let serving = if standing.serves() { Serving::ReadWrite } else { Serving::No };
                     for core in 0..self.topology.cores() {
                         post.send(CoreId(core), Mail::Serving(serving));
+                    }
+                }
+                node::Action::Repaired => {
+                    if let Err(problem) = repair::ended(&self.context) {
+                        warn!("the mark of a repair stays ({problem}): the next start will repair this server again");
                     }
                 }
                 node::Action::Fail(why) => self.fault = Some(why),

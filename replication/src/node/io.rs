@@ -152,6 +152,8 @@ pub enum Action {
     Activate(Arc<Ensemble>),
     /// The member is something else now.
     Standing(Standing),
+    /// The member has what its disk had lost ([`super::Node::repairing`]): take the mark of that away.
+    Repaired,
     /// This server must stop: it could only go on by telling a lie.
     Fail(String),
 }

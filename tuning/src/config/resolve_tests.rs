@@ -211,7 +211,7 @@ fn odd_but_valid_values_are_taken_as_zookeeper_takes_them() {
     assert!(config.local.admin.four_letter_words.allows("ruok"));
     assert_eq!(config.local.auth.digest_algorithm, DigestAlgorithm::Sha3Of256);
     assert!(!config.local.storage.force_sync);
-    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn a_learner_far_behind_is_served_from_the_log() {
 fn a_long_list_goes_out_in_pieces() {
     let log: Vec<Zxid> = (1..=40).map(|counter| zxid(1, counter)).collect();
     let mut setup = Setup::of(&[1, 2, 3]).epoch(1, 1).log(&log);
-    setup.config.step_bytes = 600;
+    setup.config.step_bytes = 200;
     let mut bench = setup.established();
     let learner = LearnerId(3);
     let mut done = bench.join(3, 3, FollowerInfo, zxid(1, 5));
