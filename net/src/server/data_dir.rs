@@ -8,6 +8,7 @@
 //!   acceptedEpoch        the highest epoch promised, in decimal; absent until there was one
 //!   currentEpoch         the epoch whose history is held, likewise
 //!   repairing            there while a member has lost something that it may have acknowledged; see `repair`
+//!   *.damaged            files that a repair has set aside; for the operator to keep or remove
 //!   importing            there while an import is under way or has failed: nothing else counts then
 //!   partitions/          logs: p<partition>-g<generation>-s<segment>.log
 //! dataLogDir/            dataDir unless set

@@ -121,7 +121,9 @@ pub fn without_covered(
     }
     dir_sync(&context.wal).map_err(|source| failed(&context.wal, source))?;
     let begins = verdict.recovered().map_or(Zxid::ZERO, |recovered| recovered.layout().base());
-    warn!("{damage}. The checkpoint has all that was there: these segments are set aside, and the log begins behind {begins}");
+    warn!(
+        "{damage}. The checkpoint has all that was there: these segments are set aside, and the log begins behind {begins}"
+    );
     *segments = later;
     Ok(Some(verdict))
 }

@@ -16,11 +16,11 @@ use hardware::data_dir::dir_sync;
 use hardware::mailbox::MailSender;
 use hardware::reactor::Reactor;
 use hardware::storage::{StorageHandle, StorageJob, StorageOutcome, StorageResult};
+use replication::wal::read::BatchPlace;
 use replication::wal::{
     DirectoryId, Durable, LogLayout, Prepare, SegmentHandle, SegmentHeader, SegmentIdentity, SegmentSeq, TruncateError,
     Truncation, WalFailure, WalWriter, WriteToken,
 };
-use replication::wal::read::BatchPlace;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
