@@ -237,6 +237,7 @@ impl RoleHost {
         match &self.seat {
             Seat::Alone(_) => self.step(now, Input::Durable(durable), post),
             Seat::Member(_) => {
+                self.tell_log_base(now, post);
                 let Some(cutting) = self.cutting else {
                     return self.step_member(now, node::Input::Durable(durable), post);
                 };
@@ -244,7 +245,6 @@ impl RoleHost {
                     return;
                 }
                 self.cutting = None;
-                self.tell_log_base(now, post);
                 match cutting {
                     Cutting::Truncated => self.step_member(now, node::Input::LogTruncated(durable), post),
                     Cutting::Installed => {
@@ -260,6 +260,9 @@ impl RoleHost {
 
     /// Where the log begins has perhaps changed. `snapshotSizeFactor` below 0 forbids to read it for others.
     fn tell_log_base(&mut self, now: Now, post: &mut Post) {
+        if self.wal.is_cutting() {
+            return;
+        }
         let base = Some(self.wal.layout().base());
         if self.context.config.ensemble.snapshot_size_factor >= 0.0 && base != self.log_base {
             self.log_base = base;
