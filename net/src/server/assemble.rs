@@ -114,7 +114,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let storage = StorageExecutor::start(StorageConfig::default())
         .map_err(|source| system("start the storage executor", source))?;
     let context = Arc::new(Context::new(&config, &data, &topology, storage.handle()));
-    let restored = restore::restore(&context)?;
+    let restored = restore::restore_or_repair(&context)?;
     let listeners = listen(&config, plan.shards())?;
     let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port());
     context.port.store(port, Ordering::Relaxed);

@@ -593,6 +593,11 @@ impl Core {
                     role.incoming(self.parts.now, number, event, &mut self.parts.post);
                 }
             }
+            Mail::LogPiece(piece) => {
+                if let Some(role) = &mut self.parts.role {
+                    role.log_piece(self.parts.now, piece, &mut self.parts.post);
+                }
+            }
             Mail::ReplaceShard(shard) => self.parts.shard = Some(*shard),
             Mail::Reset(effect) => self.reset(effect),
             Mail::Look => {}

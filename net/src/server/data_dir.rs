@@ -7,6 +7,8 @@
 //!   manifest             the last checkpoint
 //!   acceptedEpoch        the highest epoch promised, in decimal; absent until there was one
 //!   currentEpoch         the epoch whose history is held, likewise
+//!   repairing            there while a member has lost something that it may have acknowledged; see `repair`
+//!   *.damaged            files that a repair has set aside; for the operator to keep or remove
 //!   importing            there while an import is under way or has failed: nothing else counts then
 //!   partitions/          logs: p<partition>-g<generation>-s<segment>.log
 //! dataLogDir/            dataDir unless set
@@ -32,6 +34,8 @@ use std::path::{Path, PathBuf};
 
 /// Marks a directory that an import is filling.
 pub const IMPORTING: &str = "importing";
+/// Marks the directory of a member that has lost something that it may have acknowledged.
+pub const REPAIRING: &str = "repairing";
 const MAGIC: &[u8; 8] = b"RINGKEEP";
 const FORMAT_VERSION: u32 = 1;
 const IDENTITY_BYTES: usize = 8 + 4 + 4 + 8 + HashKey::BYTES + 4;

@@ -4,7 +4,7 @@
 //! before its mark moves past it, and what the replication role has to say before the commit point does; see
 //! [`super::marks`].
 
-use super::peers::IncomingEvent;
+use super::peers::{IncomingEvent, LogPiece};
 use super::shard_host::ShardHost;
 use super::survey::SurveyPart;
 use crate::connection::Serving;
@@ -89,6 +89,8 @@ pub enum Mail {
         /// What happened.
         event: IncomingEvent,
     },
+    /// From the thread that reads the log for learners.
+    LogPiece(LogPiece),
     /// To the core of a shard: this one takes its place, with the state of a leader's snapshot. Nobody is served.
     ReplaceShard(Box<ShardHost>),
     /// To every core: from here on clients are served in this way. Whoever is connected when that ends is let go.

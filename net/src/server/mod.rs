@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `serve` | from arguments to a running server, and to an exit code |
 //! | `assemble` | the wiring: threads, mailboxes, parts |
-//! | `data_dir`, `restore` | the data directory, and what is read from it at start |
+//! | `data_dir`, `restore`, `repair` | the data directory, what is read from it at start, and what becomes of damaged files |
 //! | `core_loop`, `parts`, `clients` | one core: its loop, what it hosts, its connections |
 //! | `topology`, `marks`, `view` | who owns what; how far everybody is; what reads see |
 //! | `mail`, `post` | what cores say to each other, and how it gets there |
@@ -30,6 +30,7 @@ mod marks;
 mod parts;
 mod peers;
 mod post;
+mod repair;
 mod residency;
 mod restore;
 mod role_host;

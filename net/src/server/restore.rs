@@ -12,6 +12,7 @@ use super::checkpoint::server_id;
 use super::context::Context;
 use super::data_dir::partition_file;
 use super::peers::{EpochError, EpochFiles, MemberHost, MemberParts, Places};
+use super::repair;
 use super::residency::MappedLog;
 use super::role_host::Seat;
 use super::segments::{OpenSegment, SegmentKey, Segments};
@@ -74,9 +75,18 @@ pub enum RestoreError {
     /// What the partitions hold makes no tree.
     #[error(transparent)]
     Tree(#[from] LoadError),
-    /// The write-ahead log is damaged.
+    /// The write-ahead log holds what cannot be read.
     #[error("{0}")]
     Wal(String),
+    /// The write-ahead log is damaged, where no checkpoint covers it.
+    #[error("{0}")]
+    WalDamage(String),
+    /// A member that has lost something is to go on alone.
+    #[error(
+        "{0} says that this member of an ensemble has lost transactions which it may have acknowledged: start it with its \
+         ensemble, which repairs it; or remove the file, and accept that they are lost"
+    )]
+    Unrepaired(PathBuf),
     /// The promises of a member cannot be relied on.
     #[error(transparent)]
     Epochs(#[from] EpochError),
@@ -97,6 +107,46 @@ pub struct Restored {
     pub wal: WalHost,
     /// The interned ACLs.
     pub acls: AclTable,
+}
+
+impl RestoreError {
+    /// Whether a member can do without what is damaged: its peers have it.
+    fn can_be_repaired(&self) -> bool {
+        match self {
+            RestoreError::Manifest { source, .. } => matches!(source, ManifestError::Damaged(_) | ManifestError::Magic),
+            RestoreError::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+            }
+            RestoreError::System(_)
+            | RestoreError::Partition(_)
+            | RestoreError::Tree(_)
+            | RestoreError::WalDamage(_) => true,
+            RestoreError::ForeignManifest(_)
+            | RestoreError::Wal(_)
+            | RestoreError::Unrepaired(_)
+            | RestoreError::Epochs(_)
+            | RestoreError::Ensemble(_) => false,
+        }
+    }
+}
+
+/// Restores what a server is to go on with. What is damaged on a member is set aside (see [`repair`]), and it starts on
+/// the rest.
+///
+/// # Errors
+/// [`RestoreError`]. A server that is alone refuses what is damaged, and has changed nothing then.
+pub fn restore_or_repair(context: &Context) -> Result<Restored, RestoreError> {
+    let is_member = context.config.ensemble.is_distributed();
+    if let Some(mark) = repair::mark_of(context).filter(|_| !is_member) {
+        return Err(RestoreError::Unrepaired(mark));
+    }
+    match restore(context) {
+        Err(problem) if is_member && problem.can_be_repaired() => {
+            repair::set_aside(context, &problem)?;
+            restore(context)
+        }
+        done => done,
+    }
 }
 
 /// Restores what the data directory holds, or starts a fresh tree in an empty one.
@@ -144,6 +194,8 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
 
 /// Bytes of recent transactions that a member keeps in memory for those that lag.
 const HISTORY_BYTES: usize = 32 << 20;
+/// Bytes of log segments that a member keeps on disk for them: 100,000 transactions even if each had a block of its own.
+const KEEP_BYTES: u64 = 512 << 20;
 
 fn member(
     context: &Context,
@@ -182,6 +234,7 @@ fn member(
             views: Views::settled(Arc::new(members)),
         },
         epochs,
+        has_lost: repair::mark_of(context).is_some(),
         places: Places {
             election: places(own.as_ref().map(|own| own.election_addresses()), ensemble.listen_on_all_addresses),
             quorum: places(own.as_ref().map(|own| own.quorum_addresses()), ensemble.listen_on_all_addresses),
@@ -228,7 +281,11 @@ pub fn role_config(context: &Context) -> RoleConfig {
     }
 }
 
-fn read_manifest(context: &Context) -> Result<Option<Manifest>, RestoreError> {
+/// The manifest, if there is one.
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub fn read_manifest(context: &Context) -> Result<Option<Manifest>, RestoreError> {
     let path = &context.manifest;
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -497,6 +554,12 @@ fn replay_log(
             replay.committed(zxid, bytes);
         }
     });
+    let verdict = match verdict {
+        Verdict::Damage(damage) if distributed => {
+            repair::without_covered(context, &mut segments, base, &damage)?.unwrap_or(Verdict::Damage(damage))
+        }
+        verdict => verdict,
+    };
     let recovered = match verdict {
         Verdict::Clean(recovered) => recovered,
         Verdict::TornTail(recovered, torn) => {
@@ -508,7 +571,7 @@ fn replay_log(
             recovered
         }
         Verdict::Damage(damage) => {
-            return Err(RestoreError::Wal(format!("{damage}. {}", damage.remedy(!distributed))));
+            return Err(RestoreError::WalDamage(format!("{damage}. {}", damage.remedy(!distributed))));
         }
     };
     let mut recent = VecDeque::new();
@@ -532,7 +595,7 @@ fn replay_log(
             }
         });
         if let Err(damage) = read {
-            return Err(RestoreError::Wal(format!("{damage:?}")));
+            return Err(RestoreError::WalDamage(damage.to_string()));
         }
     }
     if let Some(failure) = replay.failure {
@@ -546,9 +609,12 @@ fn replay_log(
         file.sync_data().map_err(|source| RestoreError::Io { path: file.path().to_path_buf(), source })?;
     }
     let storage = &context.config.local.storage;
+    // As many transactions as the snapshots that ZooKeeper retains would be behind; a lone server has nobody to serve.
+    let keep_records = u64::from(storage.autopurge_snap_retain_count) * u64::from(storage.snap_count);
     let config = WalConfig {
         segment_bytes: storage.wal_segment_bytes,
-        keep_records: 0,
+        keep_records: if distributed { keep_records } else { 0 },
+        keep_bytes: KEEP_BYTES,
         backlog_bytes_max: 256 << 20,
         ..WalConfig::new(directory)
     };
@@ -558,6 +624,7 @@ fn replay_log(
         server: server_id(context),
         sync: if storage.force_sync { WriteSync::Data } else { WriteSync::None },
         slow_flush: Duration::from_millis(storage.fsync_warning_threshold_ms),
+        keep_bytes: KEEP_BYTES,
     };
     let wal = WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone());
     Ok(ReplayedLog { wal, recent })
@@ -613,7 +680,7 @@ pub fn each_logged(context: &Context, each: &mut dyn FnMut(Zxid, &[u8])) -> Resu
     let mut segments = wal_segments(&context.wal)?;
     match judge(&mut segments, DirectoryId(context.directory_id), base, each) {
         Verdict::Clean(_) | Verdict::TornTail(..) => Ok(()),
-        Verdict::Damage(damage) => Err(RestoreError::Wal(format!("{damage}. {}", damage.remedy(true)))),
+        Verdict::Damage(damage) => Err(RestoreError::WalDamage(format!("{damage}. {}", damage.remedy(true)))),
     }
 }
 
@@ -644,11 +711,14 @@ fn carry_out(actions: &mut Vec<Action>, role: &mut Role, shards: &mut [ShardHost
     }
 }
 
-/// A segment file for recovery: read through the page cache, in order.
-struct WalSegment {
-    sequence: SegmentSeq,
-    file: Arc<BlockFile>,
-    blocks: u32,
+/// A segment file, to be read.
+pub struct WalSegment {
+    /// Its number.
+    pub sequence: SegmentSeq,
+    /// Open.
+    pub file: Arc<BlockFile>,
+    /// Its length.
+    pub blocks: u32,
 }
 
 impl SegmentSource for WalSegment {

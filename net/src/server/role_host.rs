@@ -8,8 +8,9 @@ use super::clock::Clock;
 use super::context::Context;
 use super::mail::{ClientMail, Mail, Measured, ShardCut, ShardMail};
 use super::marks::Marks;
-use super::peers::{Incoming, IncomingEvent, MemberHost};
+use super::peers::{Incoming, IncomingEvent, LogPiece, LogReads, LogWish, MemberHost};
 use super::post::Post;
+use super::repair;
 use super::restore::LoadedState;
 use super::snapshots::{SnapshotBytes, Snapshots};
 use super::status::Status;
@@ -21,12 +22,13 @@ use engine::zxid::Zxid;
 use hardware::reactor::Reactor;
 use replication::ledger::SubtreeUsage;
 use replication::node;
+use replication::peer::history::log_is_worthwhile;
 use replication::role::{Action, Input, Now, Role};
 use replication::session::LearnerId;
 use replication::wal::{Durable, Truncation};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// Between two checkpoints lies this many times what the first one took, however many transactions come: flushing must
 /// not take all of a disk that is fast.
@@ -77,6 +79,10 @@ pub struct RoleHost {
     context: Arc<Context>,
     /// Snapshots for learners: whose, and the number of the stream.
     outgoing: Vec<(LearnerId, u64)>,
+    /// What learners get from the log on disk.
+    log_reads: LogReads,
+    /// Where the log begins, as the member was told.
+    log_base: Option<Zxid>,
     /// The leader's snapshot.
     incoming: Option<Incoming>,
     /// It is to become the state when the checkpoint under way is over: two manifests must not cross.
@@ -111,6 +117,12 @@ pub struct CutAll {
     pub cuts: Vec<ShardCut>,
 }
 
+/// About what a snapshot takes: per znode its Stat, the lengths, and the id of the ACL.
+fn snapshot_bytes(role: &Role) -> u64 {
+    let ledger = role.ledger();
+    u64::try_from(ledger.data_bytes()).unwrap_or(0) + 80 * ledger.node_count() as u64
+}
+
 impl RoleHost {
     /// Hosts a role that has replayed its log.
     pub fn new(seat: Seat, wal: WalHost, context: &Arc<Context>, marks: Arc<Marks>) -> RoleHost {
@@ -121,6 +133,8 @@ impl RoleHost {
             cutting: None,
             context: Arc::clone(context),
             outgoing: Vec::new(),
+            log_reads: LogReads::default(),
+            log_base: None,
             incoming: None,
             seal_is_due: false,
             incoming_count: 0,
@@ -191,6 +205,7 @@ impl RoleHost {
             Seat::Member(member) => {
                 let actions = member.begin(now, reactor)?;
                 self.carry_out_for_member(now, actions, post);
+                self.tell_log_base(now, post);
             }
         }
         Ok(())
@@ -222,6 +237,7 @@ impl RoleHost {
         match &self.seat {
             Seat::Alone(_) => self.step(now, Input::Durable(durable), post),
             Seat::Member(_) => {
+                self.tell_log_base(now, post);
                 let Some(cutting) = self.cutting else {
                     return self.step_member(now, node::Input::Durable(durable), post);
                 };
@@ -242,8 +258,23 @@ impl RoleHost {
         }
     }
 
+    /// Where the log begins has perhaps changed. `snapshotSizeFactor` below 0 forbids to read it for others.
+    fn tell_log_base(&mut self, now: Now, post: &mut Post) {
+        if self.wal.is_cutting() {
+            return;
+        }
+        let base = Some(self.wal.layout().base());
+        if self.context.config.ensemble.snapshot_size_factor >= 0.0 && base != self.log_base {
+            self.log_base = base;
+            self.step_member(now, node::Input::LogBase(base), post);
+        }
+    }
+
     /// Gives the member one input and carries out what it asks for. Does nothing for an ensemble of one.
     pub fn step_member(&mut self, now: Now, input: node::Input<'_>, post: &mut Post) {
+        if let node::Input::LearnerClosed(learner) = input {
+            self.end_outgoing(Some(learner), post);
+        }
         let Seat::Member(member) = &mut self.seat else { return };
         let actions = member.step(now, input);
         self.carry_out_for_member(now, actions, post);
@@ -276,6 +307,11 @@ impl RoleHost {
                         post.send(CoreId(core), Mail::Serving(serving));
                     }
                 }
+                node::Action::Repaired => {
+                    if let Err(problem) = repair::ended(&self.context) {
+                        warn!("the mark of a repair stays ({problem}): the next start will repair this server again");
+                    }
+                }
                 node::Action::Fail(why) => self.fault = Some(why),
                 node::Action::SnapshotWanted(learner) => {
                     let Some(system) = member.role().map(Role::system_state) else { continue };
@@ -283,6 +319,14 @@ impl RoleHost {
                     let number = self.snapshots.begin(system, post);
                     self.outgoing.push((learner, number));
                     queue.extend(member.step(now, node::Input::SnapshotAt(learner, zxid)));
+                }
+                node::Action::ReadLog { learner, after, upto, bytes_max } => {
+                    let wish = LogWish { learner, after, upto, bytes_max };
+                    if !self.read_log(wish, post) {
+                        let Seat::Member(member) = &mut self.seat else { return };
+                        let instead = node::Input::LogRead { learner, entries: Vec::new(), done: true };
+                        queue.extend(member.step(now, instead));
+                    }
                 }
                 node::Action::SnapshotBegin(zxid) => {
                     self.incoming_count += 1;
@@ -326,7 +370,36 @@ impl RoleHost {
         }
     }
 
+    /// Has the log read for a learner, unless that is too much of it.
+    fn read_log(&mut self, wish: LogWish, post: &mut Post) -> bool {
+        if !self.log_reads.has_begun(wish.learner) {
+            let log_bytes = self.wal.layout().bytes_behind(wish.after);
+            let snapshot_bytes = self.role().map_or(0, snapshot_bytes);
+            let share = self.context.config.ensemble.snapshot_size_factor;
+            if !log_is_worthwhile(log_bytes, snapshot_bytes, share) {
+                info!(log_bytes, snapshot_bytes, "a learner lacks so much of the log that a snapshot is better");
+                return false;
+            }
+        }
+        match self.log_reads.read(&self.wal, wish, post.return_address()) {
+            Ok(()) => true,
+            Err(problem) => {
+                warn!("the log cannot be read for a learner: {problem}");
+                false
+            }
+        }
+    }
+
+    /// The thread that reads the log for learners has read some.
+    pub fn log_piece(&mut self, now: Now, piece: LogPiece, post: &mut Post) {
+        let learner = piece.learner;
+        if let Some((entries, done)) = self.log_reads.take(piece, &self.wal) {
+            self.step_member(now, node::Input::LogRead { learner, entries, done }, post);
+        }
+    }
+
     fn end_outgoing(&mut self, whose: Option<LearnerId>, post: &mut Post) {
+        self.log_reads.end(whose);
         for (learner, number) in std::mem::take(&mut self.outgoing) {
             if whose.is_none_or(|whose| whose == learner) {
                 self.snapshots.end(number, post);
@@ -486,7 +559,8 @@ impl RoleHost {
             self.next_checkpoint_ms = now.mono_ms.saturating_add(pause_ms);
         }
         self.seal();
-        self.wal.retire(zxid, post);
+        self.wal.retire(zxid, self.log_reads.oldest(), post);
+        self.tell_log_base(now, post);
         for shard in 0..self.topology.shards() {
             let shard = engine::ids::ShardId(shard);
             post.send(self.topology.home(shard), Mail::Shard(ShardMail::CheckpointDone));

@@ -6,6 +6,7 @@
 
 use super::mail::Mail;
 use super::post::{Post, deliver};
+use super::restore::WalSegment;
 use super::segments::submit;
 use crate::metrics::{AdvancedSummary, BasicSummary, CoreMetrics};
 use engine::zxid::Zxid;
@@ -15,8 +16,9 @@ use hardware::data_dir::dir_sync;
 use hardware::mailbox::MailSender;
 use hardware::reactor::Reactor;
 use hardware::storage::{StorageHandle, StorageJob, StorageOutcome, StorageResult};
+use replication::wal::read::BatchPlace;
 use replication::wal::{
-    DirectoryId, Durable, Prepare, SegmentHandle, SegmentHeader, SegmentIdentity, SegmentSeq, TruncateError,
+    DirectoryId, Durable, LogLayout, Prepare, SegmentHandle, SegmentHeader, SegmentIdentity, SegmentSeq, TruncateError,
     Truncation, WalFailure, WalWriter, WriteToken,
 };
 use std::collections::HashMap;
@@ -45,6 +47,8 @@ pub struct WalPlace {
     pub sync: WriteSync,
     /// Flushes slower than this are named in the log.
     pub slow_flush: Duration,
+    /// Bytes of segments that are kept for learners.
+    pub keep_bytes: u64,
 }
 
 /// The log, hosted.
@@ -213,8 +217,34 @@ impl WalHost {
         }
     }
 
-    /// A checkpoint at `upto` is durable: segments that nobody needs are kept aside or removed.
-    pub fn retire(&mut self, upto: Zxid, post: &Post) {
+    /// What is durable, and where it lies.
+    pub fn layout(&self) -> &LogLayout {
+        self.writer.layout()
+    }
+
+    /// The data directory's id.
+    pub fn directory(&self) -> DirectoryId {
+        self.place.directory
+    }
+
+    /// The files that these batches lie in, to be read by another thread: they stay open even if they retire meanwhile.
+    pub fn segments_of(&self, places: &[BatchPlace]) -> Vec<WalSegment> {
+        let mut segments: Vec<WalSegment> = Vec::new();
+        for place in places {
+            if segments.last().is_none_or(|last| last.sequence != place.segment)
+                && let Some(file) = self.files.get(&place.segment)
+            {
+                segments.push(WalSegment { sequence: place.segment, file: Arc::clone(file), blocks: u32::MAX });
+            }
+        }
+        segments
+    }
+
+    /// A checkpoint at `upto` is durable: segments that nobody needs are kept aside or removed. What a learner is being
+    /// given from behind `reading` on stays, unless it holds up more than twice what is kept anyway.
+    pub fn retire(&mut self, upto: Zxid, reading: Option<Zxid>, post: &Post) {
+        let pinned = reading.filter(|_| self.layout().bytes() <= self.place.keep_bytes.saturating_mul(2));
+        let upto = pinned.map_or(upto, |pinned| pinned.min(upto));
         for retired in self.writer.retire(upto) {
             self.files.remove(&retired.sequence);
             let path = segment_file(&self.place.folder, retired.sequence);

@@ -37,6 +37,22 @@ fn two_servers_never_share_a_data_directory() {
     assert_eq!(Session::open(server.address()).get("/a").0.as_deref(), Some(&b"2"[..]));
 }
 
+/// What a member has lost its ensemble has; a server that is alone would go on without.
+#[test]
+fn a_member_that_has_lost_something_does_not_go_on_alone() {
+    if only_ringkeeper("repairs") {
+        return;
+    }
+    let mut server = Server::start(1);
+    server.stop();
+    let mark = server.data().join("repairing");
+    std::fs::write(&mark, "").unwrap();
+    fails(ServerConfig::new(1).spawn(server.data(), free_port()), 1, &[&mark.display().to_string(), "its ensemble"]);
+    std::fs::remove_file(&mark).unwrap();
+    server.restart();
+    Session::open(server.address()).create("/a", b"1");
+}
+
 #[test]
 fn a_data_directory_that_cannot_be_made() {
     if only_ringkeeper("exit codes") {

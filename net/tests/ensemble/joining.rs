@@ -1,6 +1,6 @@
 //! Servers that come late: by DIFF, by SNAP, and again on what they took.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, call_all};
 use crate::history::{self, Load};
 use crate::support::record::{self, err, mode, op};
 use crate::support::session::Session;
@@ -78,6 +78,75 @@ fn a_follower_that_was_down_comes_back_by_diff() {
     assert!(history::total(&written) >= 3_400);
     history::check(&cluster, &all, &written);
     assert_equal(&cluster, &all);
+    cluster.check_health();
+}
+
+/// Overwrites a few nodes with so many values of this size.
+fn overwrite(session: &mut Session, count: usize, size: usize) {
+    let nodes = 10;
+    for node in 0..nodes {
+        session.create(&format!("/over{node}-{count}"), b"");
+    }
+    let set = |number: usize| {
+        let path = format!("/over{}-{count}", number % nodes);
+        (op::SET_DATA, record::set_data(&path, &vec![number as u8; size], -1))
+    };
+    let requests: Vec<(i32, Vec<u8>)> = (0..count).map(set).collect();
+    for window in requests.chunks(20) {
+        assert!(call_all(session, window).iter().all(|reply| reply.err == err::OK));
+    }
+}
+
+/// More than 32 MiB, and more than 500 transactions: that much is kept in memory.
+#[test]
+fn a_follower_that_lacks_more_than_memory_holds_comes_back_by_diff() {
+    let mut cluster = Cluster::serving(3);
+    let all = cluster.all();
+    let leader = cluster.await_leader(&all);
+    let follower = cluster.others(&[leader])[0];
+    let load = Load::start(&cluster, 2);
+    load.await_progress(50);
+    cluster.kill(follower);
+    overwrite(&mut cluster.session(leader), 1_100, 40_000);
+    cluster.start(follower);
+    cluster.await_mode(follower, "follower");
+    load.await_progress(50);
+    let written = load.finish();
+    assert_eq!(cluster.await_leader(&all), leader, "the leader has changed without a fault");
+    let log = cluster.process(leader).log();
+    assert!(log.contains(&format!("synchronised by Diff from the log on disk sid={follower}")), "{log}");
+    assert!(!log.contains("synchronised by Snap"), "{log}");
+    history::check(&cluster, &all, &written);
+    assert_equal(&cluster, &all);
+    cluster.check_health();
+}
+
+/// A leader that was started again remembers nothing of before, and its log all the same; unless it is forbidden to read it.
+#[test]
+fn a_leader_that_was_started_again_serves_from_its_log() {
+    let mut cluster = Cluster::serving(3);
+    let all = cluster.all();
+    let follower = cluster.others(&[cluster.await_leader(&all)])[0];
+    let others = cluster.others(&[follower]);
+    for (round, how) in [(1, "Diff from the log on disk"), (2, "Snap")] {
+        cluster.kill(follower);
+        overwrite(&mut cluster.session(others[0]), 500 + round, 100);
+        for sid in &others {
+            // Each ends with a checkpoint, and begins with nothing behind it.
+            cluster.stop(*sid);
+            if round == 2 {
+                cluster.set(*sid, "snapshotSizeFactor", "-1");
+            }
+        }
+        others.iter().for_each(|sid| cluster.start(*sid));
+        cluster.await_serving(&others);
+        let leader = cluster.await_leader(&others);
+        cluster.start(follower);
+        cluster.await_mode(follower, "follower");
+        let log = cluster.process(leader).log();
+        assert!(log.contains(&format!("synchronised by {how} sid={follower}")), "round {round}: {log}");
+        assert_equal(&cluster, &all);
+    }
     cluster.check_health();
 }
 

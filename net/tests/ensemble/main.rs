@@ -12,6 +12,7 @@ mod failures;
 mod history;
 mod joining;
 mod mixed;
+mod repair;
 mod sizes;
 mod strangers;
 mod tree;

@@ -51,6 +51,17 @@ pub enum Input<'a> {
     SnapshotBytes(LearnerId, Bytes),
     /// The stream is complete.
     SnapshotEnd(LearnerId),
+    /// The log holds everything behind this zxid, and may be read for learners; `None` if it may not, as at first.
+    LogBase(Option<Zxid>),
+    /// Answer to [`Action::ReadLog`].
+    LogRead {
+        /// For whom.
+        learner: LearnerId,
+        /// Transactions in order, from the first one behind `after`, at most up to `upto`.
+        entries: Vec<(Zxid, Bytes)>,
+        /// There are no more up to `upto`. Without entries: the learner is to get a snapshot.
+        done: bool,
+    },
 
     /// [`Action::DialLeader`] has succeeded.
     LeaderConnected,
@@ -96,6 +107,17 @@ pub enum Action {
     CloseLearner(LearnerId),
     /// Pin the state and stream it to a learner.
     SnapshotWanted(LearnerId),
+    /// Read transactions in `(after, upto]` from the log: one [`Input::LogRead`]. Only after [`Input::LogBase`].
+    ReadLog {
+        /// For whom.
+        learner: LearnerId,
+        /// Begin behind this zxid.
+        after: Zxid,
+        /// The last one wanted.
+        upto: Zxid,
+        /// Stop after about so many bytes.
+        bytes_max: usize,
+    },
 
     /// Connect to the leader's quorum port: answered by [`Input::LeaderConnected`] or [`Input::LeaderUnreachable`].
     DialLeader {
@@ -130,6 +152,8 @@ pub enum Action {
     Activate(Arc<Ensemble>),
     /// The member is something else now.
     Standing(Standing),
+    /// The member has what its disk had lost ([`super::Node::repairing`]): take the mark of that away.
+    Repaired,
     /// This server must stop: it could only go on by telling a lie.
     Fail(String),
 }

@@ -32,7 +32,7 @@ impl Node {
             last: self.durable,
             history,
             configurations: configurations(&self.views),
-            log_base: None,
+            log_base: self.log_base,
         };
         let mut actions = Vec::new();
         let leader = Leader::new(now.mono_ms, config, start, &mut actions);
@@ -63,10 +63,8 @@ impl Node {
                 leader::Action::PersistCurrentEpoch(epoch) => {
                     self.persist(Epochs { current: epoch, ..self.epochs }, epoch, out);
                 }
-                // Without `log_base` the log is never asked for.
-                leader::Action::ReadLog { learner, .. } => {
-                    let input = leader::Input::LogRead { learner, entries: Vec::new(), done: true };
-                    self.step_leader(now, input, out);
+                leader::Action::ReadLog { learner, after, upto, bytes_max } => {
+                    out.push(Action::ReadLog { learner, after, upto, bytes_max });
                 }
                 leader::Action::SnapshotWanted { learner } => out.push(Action::SnapshotWanted(learner)),
                 leader::Action::Commit { upto } => self.step_role(now, role::Input::Committed(upto), out),

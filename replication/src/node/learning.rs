@@ -4,7 +4,7 @@ use super::{Action, Epochs, Node, Standing, State};
 use crate::peer::election::port::PortInput;
 use crate::peer::ensemble::{Ensemble, MemberRole, ServerId};
 use crate::peer::history::History;
-use crate::peer::learner::{self, Learner, LearnerConfig, LearnerKind, LearnerStart};
+use crate::peer::learner::{self, Learner, LearnerConfig, LearnerStart};
 use crate::peer::wire::bodies::ForwardedRequest;
 use crate::peer::wire::packet::AuthId;
 use crate::request::codec;
@@ -23,11 +23,8 @@ impl Node {
         self.pass_on(now, &mut actions, out);
         self.role_actions = actions;
         self.leader = Some(leader);
-        let kind = match self.member_role() {
-            MemberRole::Participant => LearnerKind::Follower,
-            MemberRole::Observer => LearnerKind::Observer,
-        };
         let config = LearnerConfig {
+            only_epoch: self.only_epoch(),
             config_version: self.views.committed().version(),
             tick_ms: self.config.tick_ms,
             init_limit: self.config.init_limit,
@@ -35,7 +32,7 @@ impl Node {
             connect_limit: self.config.connect_limit,
             #[cfg(test)]
             mistake: self.config.mistake,
-            ..LearnerConfig::new(super::leading::wire_sid(self.config.sid), kind)
+            ..LearnerConfig::new(super::leading::wire_sid(self.config.sid), self.learner_kind())
         };
         let start = LearnerStart {
             accepted_epoch: self.epochs.accepted,
@@ -87,7 +84,14 @@ impl Node {
                     let ensemble = Arc::clone(self.views.last_seen());
                     self.take_into_force(now, ensemble, out);
                 }
+                learner::Action::Established { epoch } if self.has_to_come_back() => {
+                    if let State::Following(learner) = std::mem::replace(&mut self.state, State::Settling) {
+                        self.come_back(now, epoch, learner.into_history(), out);
+                    }
+                    return;
+                }
                 learner::Action::Established { epoch } => {
+                    self.repaired(out);
                     info!(epoch, leader = ?self.leader, "this server is in step with its leader");
                     self.step_port(now, PortInput::Established { peer_epoch: i64::from(epoch) }, out);
                     let ensemble = Arc::clone(self.views.last_seen());

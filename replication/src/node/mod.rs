@@ -25,6 +25,7 @@
 mod io;
 mod leading;
 mod learning;
+mod repair;
 
 pub use io::{Action, Epochs, Input, Standing};
 
@@ -41,6 +42,7 @@ use crate::role::{self, Now, Role};
 use crate::wal::Durable;
 use bytes::Bytes;
 use engine::zxid::Zxid;
+use repair::Repair;
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -112,6 +114,9 @@ pub struct Node {
     leader: Option<ServerId>,
     /// The recent end of the log while no machine has it.
     history: Option<History>,
+    /// What is behind this zxid may be read from the log.
+    log_base: Option<Zxid>,
+    repair: Repair,
     /// The end of the log as given to it, and as it is durable.
     appended: Zxid,
     durable: Durable<Zxid>,
@@ -125,6 +130,10 @@ pub struct Node {
 impl Node {
     /// A member that is about to look for a leader.
     pub fn new(now: Now, config: NodeConfig, start: NodeStart, out: &mut Vec<Action>) -> Node {
+        Node::begin(now, config, start, Repair::Done, out)
+    }
+
+    fn begin(now: Now, config: NodeConfig, start: NodeStart, repair: Repair, out: &mut Vec<Action>) -> Node {
         let NodeStart { role, last, recent, epochs, views } = start;
         let (interval_min_ms, interval_max_ms) = config.election_interval_ms;
         let election = ElectionConfig {
@@ -144,6 +153,8 @@ impl Node {
             appended: last.get(),
             durable: last,
             history: Some(history),
+            log_base: None,
+            repair,
             state: State::Settling,
             standing: Standing::Looking,
             leader: None,
@@ -196,6 +207,13 @@ impl Node {
                 self.step_leader(now, leader::Input::SnapshotBytes { learner, bytes }, out);
             }
             Input::SnapshotEnd(learner) => self.step_leader(now, leader::Input::SnapshotEnd { learner }, out),
+            Input::LogBase(base) => {
+                self.log_base = base;
+                self.step_leader(now, leader::Input::LogBase(base), out);
+            }
+            Input::LogRead { learner, entries, done } => {
+                self.step_leader(now, leader::Input::LogRead { learner, entries, done }, out);
+            }
 
             Input::LeaderConnected => self.step_learner(now, learner::Input::Connected, out),
             Input::LeaderUnreachable => self.step_learner(now, learner::Input::ConnectFailed, out),
@@ -305,6 +323,10 @@ impl Node {
         if !matches!(self.state, State::Looking) {
             return;
         }
+        if state == PeerState::Leading && self.repair != Repair::Done {
+            // The others remember what it was.
+            return self.look(now, out);
+        }
         let Some(history) = self.history.take() else { return };
         self.leader = Some(leader);
         info!(server = %self.config.sid, %leader, "an election has ended");
@@ -379,6 +401,7 @@ impl Node {
         self.history = Some(history);
         self.state = State::Settling;
         self.leader = None;
+        self.repair_again();
         self.stand(Standing::Looking, out);
         self.look(now, out);
     }
@@ -397,10 +420,13 @@ impl Node {
         if !matches!(self.state, State::Settling) || self.durable.get() < self.appended || self.truncating.is_some() {
             return;
         }
+        if self.follow_to_repair(now, out) {
+            return;
+        }
         self.state = State::Looking;
         let look = PortInput::Look {
             role: self.member_role(),
-            zxid: self.appended.to_wire(),
+            zxid: self.zxid_to_vote_with(),
             peer_epoch: i64::from(self.epochs.current),
         };
         self.step_port(now, look, out);

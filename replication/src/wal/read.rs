@@ -37,25 +37,58 @@ pub struct ReadDamage {
     pub reason: DamageReason,
 }
 
+/// Bytes that are read in one go, where batches lie one behind the other.
+const RUN_BYTES: usize = 1 << 20;
+
 impl LogLayout {
-    /// The first batch with a live record behind `after`. `None` at the end of the log. Whether the log reaches back far
-    /// enough is for the caller to see: records up to [`base`](LogLayout::base) are not in it.
+    /// The batches with a live record behind `after`, in order. Whether the log reaches back far enough is for the caller
+    /// to see: records up to [`base`](LogLayout::base) are not in it.
+    pub fn batches(&self, after: Zxid) -> impl Iterator<Item = BatchPlace> {
+        self.segments().filter(|segment| !segment.is_void()).flat_map(move |segment| {
+            let first = segment.batches.partition_point(|batch| batch.last <= after);
+            (first..).zip(&segment.batches[first..]).map(|(index, batch)| {
+                let block = index.checked_sub(1).map_or(1, |before| segment.batches[before].end);
+                BatchPlace {
+                    segment: segment.sequence,
+                    identity: segment.identity,
+                    block,
+                    blocks: batch.end - block,
+                    chain: batch.chain,
+                    last: batch.last,
+                }
+            })
+        })
+    }
+
+    /// The first batch with a live record behind `after`; `None` at the end of the log.
     pub fn next_batch(&self, after: Zxid) -> Option<BatchPlace> {
-        let segments = self.segments().filter(|segment| !segment.is_void());
-        for segment in segments {
-            let index = segment.batches.partition_point(|batch| batch.last <= after);
-            let Some(batch) = segment.batches.get(index) else { continue };
-            let block = index.checked_sub(1).map_or(1, |before| segment.batches[before].end);
-            return Some(BatchPlace {
-                segment: segment.sequence,
-                identity: segment.identity,
-                block,
-                blocks: batch.end - block,
-                chain: batch.chain,
-                last: batch.last,
-            });
+        self.batches(after).next()
+    }
+
+    /// Bytes on disk of the batches with a live record behind `after`.
+    pub fn bytes_behind(&self, after: Zxid) -> u64 {
+        let live = self.segments().filter(|segment| !segment.is_void());
+        live.map(|segment| {
+            let first = segment.batches.partition_point(|batch| batch.last <= after);
+            let begin = first.checked_sub(1).map_or(1, |before| segment.batches[before].end);
+            let blocks = segment.batches[first..].last().map_or(0, |batch| batch.end - begin);
+            u64::from(blocks) * BLOCK_BYTES as u64
+        })
+        .sum()
+    }
+
+    /// The batches to read for the records in `(after, upto]`, as many as make about `bytes_max`, at least one; and
+    /// whether no more of them are needed.
+    pub fn plan_read(&self, after: Zxid, upto: Zxid, bytes_max: usize) -> (Vec<BatchPlace>, bool) {
+        let (mut places, mut bytes, mut reached) = (Vec::new(), 0, after);
+        let mut batches = self.batches(after);
+        while reached < upto && bytes < bytes_max {
+            let Some(place) = batches.next() else { return (places, true) };
+            bytes += place.bytes();
+            reached = place.last;
+            places.push(place);
         }
-        None
+        (places, reached >= upto)
     }
 }
 
@@ -121,20 +154,60 @@ pub fn replay<S: SegmentSource>(
     upto: Zxid,
     on_record: &mut dyn FnMut(Zxid, &[u8]),
 ) -> Result<(), ReadDamage> {
+    let (places, _) = layout.plan_read(after, upto, usize::MAX);
+    read_places(segments, &places, directory, after, upto, on_record)
+}
+
+/// Reads the live records in `(after, upto]` that lie in these places, in order.
+///
+/// # Errors
+/// At the first batch that cannot be read or is not what was written there: also when its segment has been put to another
+/// use meanwhile, which its identity shows.
+pub fn read_places<S: SegmentSource>(
+    segments: &mut [S],
+    places: &[BatchPlace],
+    directory: DirectoryId,
+    after: Zxid,
+    upto: Zxid,
+    on_record: &mut dyn FnMut(Zxid, &[u8]),
+) -> Result<(), ReadDamage> {
     let mut buf = hardware::aligned::AlignedBuf::with_capacity(BLOCK_BYTES);
-    let mut done = after;
-    while let Some(place) = layout.next_batch(done).filter(|_| done < upto) {
-        let damage = |reason| ReadDamage { segment: place.segment, block: place.block, reason };
-        let source = segments.iter_mut().find(|source| source.sequence() == place.segment);
+    let mut rest = places;
+    while let Some(first) = rest.first() {
+        let (run, later) = rest.split_at(run_length(rest));
+        rest = later;
+        let damage = |reason| ReadDamage { segment: first.segment, block: first.block, reason };
+        let source = segments.iter_mut().find(|source| source.sequence() == first.segment);
         let source = source.ok_or(damage(DamageReason::Missing))?;
-        buf.resize(place.bytes());
-        source.read(place.block, buf.as_mut_slice()).map_err(|error| damage(DamageReason::Unreadable(error.kind())))?;
-        place.records(directory, buf.as_slice(), done, &mut |zxid, bytes| {
-            if zxid <= upto {
-                on_record(zxid, bytes);
-            }
-        })?;
-        done = place.last;
+        buf.resize(run.iter().map(BatchPlace::bytes).sum());
+        source.read(first.block, buf.as_mut_slice()).map_err(|error| damage(DamageReason::Unreadable(error.kind())))?;
+        let mut blocks = buf.as_slice();
+        for place in run {
+            let (batch, behind) = blocks.split_at(place.bytes());
+            blocks = behind;
+            place.records(directory, batch, after, &mut |zxid, bytes| {
+                if zxid <= upto {
+                    on_record(zxid, bytes);
+                }
+            })?;
+        }
     }
     Ok(())
+}
+
+/// How many of the places, from the first on, lie one behind the other and are read in one go.
+fn run_length(places: &[BatchPlace]) -> usize {
+    let (mut count, mut bytes) = (0, 0);
+    for place in places {
+        let follows = count == 0 || {
+            let before = &places[count - 1];
+            before.segment == place.segment && before.block + before.blocks == place.block
+        };
+        if !follows || (count > 0 && bytes + place.bytes() > RUN_BYTES) {
+            break;
+        }
+        bytes += place.bytes();
+        count += 1;
+    }
+    count
 }

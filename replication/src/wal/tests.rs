@@ -9,7 +9,7 @@ use super::disk::{DIRECTORY, Disk};
 use super::format::{BLOCK_BYTES, SegmentIdentity, SegmentSeq};
 use super::inspect::inspect;
 use super::layout::SegmentHandle;
-use super::read::replay;
+use super::read::{read_places, replay};
 use super::writer::{Truncation, WalConfig, WalWrite, WalWriter};
 use super::{AppendError, Checkpoint, DamageReason, PrepareError, Recovered, TruncateError, Verdict, recover};
 
@@ -260,6 +260,65 @@ fn readers_get_a_range_or_an_error_but_never_other_bytes() {
     })
     .unwrap_err();
     assert_eq!((damage.segment, damage.block, damage.reason), (place.segment, place.block, DamageReason::Checksum));
+}
+
+#[test]
+fn a_plan_to_read_covers_the_range_within_its_bytes() {
+    let mut disk = Disk::default();
+    let mut writer = fresh(WalConfig { segment_bytes: 10 * BLOCK_BYTES as u64, ..small() });
+    for zxid in 1..=20 {
+        write(&mut writer, &mut disk, zxid, 600 * zxid as usize);
+    }
+    let layout = writer.layout();
+    let whole: u64 = layout.batches(Zxid::ZERO).map(|place| place.bytes() as u64).sum();
+    assert_eq!(layout.bytes_behind(Zxid::ZERO), whole);
+    assert_eq!(layout.bytes_behind(Zxid(20)), 0);
+    for bytes_max in [1, 3 * BLOCK_BYTES, 1 << 30] {
+        for (after, upto) in [(0, 20), (4, 9), (19, 20), (20, 20), (20, 40), (7, 40)] {
+            let (mut reached, mut found) = (Zxid(after), Vec::new());
+            loop {
+                let (places, done) = layout.plan_read(reached, Zxid(upto), bytes_max);
+                let bytes: usize = places.iter().map(|place| place.bytes()).sum();
+                assert!(places.len() <= 1 || bytes - places[places.len() - 1].bytes() < bytes_max);
+                let on_record = &mut |zxid: Zxid, bytes: &[u8]| {
+                    assert_eq!(bytes, vec![zxid.0 as u8; 600 * zxid.0 as usize]);
+                    found.push(zxid.0);
+                };
+                read_places(&mut disk.sources(), &places, DIRECTORY, reached, Zxid(upto), on_record).unwrap();
+                reached = places.last().map_or(reached, |place| place.last);
+                if done {
+                    break;
+                }
+                assert!(!places.is_empty());
+            }
+            assert_eq!(found, (after + 1..=upto.min(20)).collect::<Vec<_>>());
+        }
+        assert_eq!(layout.bytes_behind(Zxid(4)), layout.batches(Zxid(4)).map(|place| place.bytes() as u64).sum());
+    }
+}
+
+/// A reader that has been slow holds a file which is another segment by now.
+#[test]
+fn a_segment_in_its_next_use_yields_nothing() {
+    let mut disk = Disk::default();
+    let mut writer = fresh(small());
+    for zxid in 1..=3 {
+        write(&mut writer, &mut disk, zxid, 2 * BLOCK_BYTES);
+    }
+    let (places, _) = writer.layout().plan_read(Zxid::ZERO, Zxid(1), usize::MAX);
+    let [first] = writer.retire(Zxid(1))[..] else { panic!("one segment has been covered") };
+    disk.retire(first);
+    for zxid in 4..=6 {
+        write(&mut writer, &mut disk, zxid, 2 * BLOCK_BYTES);
+    }
+    for reused in disk.files.keys().copied().collect::<Vec<_>>() {
+        let content = disk.files[&reused].clone();
+        disk.files.insert(first.sequence, content);
+        let read = read_places(&mut disk.sources(), &places, DIRECTORY, Zxid::ZERO, Zxid(1), &mut |zxid, _| {
+            panic!("{zxid} of another segment");
+        });
+        assert_eq!(read.unwrap_err().segment, first.sequence);
+    }
 }
 
 /// Writes what the sample holds.

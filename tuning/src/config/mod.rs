@@ -21,7 +21,7 @@ pub struct Config {
 }
 
 /// Settings that only work when every member has the same.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct EnsembleConfig {
     /// `tickTime`, milliseconds: width of a session bucket and unit of the limits below. 3000 with a `zoo.cfg` that does
     /// not set it, 2000 (as in ZooKeeper's sample file) when the server runs without one.
@@ -42,6 +42,9 @@ pub struct EnsembleConfig {
     pub reconfig_enabled: bool,
     /// `zookeeper.forceSnapshotSync`: learners always get a snapshot.
     pub force_snapshot_sync: bool,
+    /// `zookeeper.snapshotSizeFactor`: a learner that lags gets the log as long as that is at most this share of a
+    /// snapshot; 0 means always, less than 0 never.
+    pub snapshot_size_factor: f64,
     /// `quorumListenOnAllIPs`: both ports on every address of this machine.
     pub listen_on_all_addresses: bool,
     /// `zookeeper.tcpKeepAlive`: the kernel probes idle connections between members.
@@ -114,7 +117,8 @@ pub struct StorageConfig {
     pub force_sync: bool,
     /// `fsync.warningthresholdms`: a flush slower than this is named in the log.
     pub fsync_warning_threshold_ms: u64,
-    /// `autopurge.snapRetainCount`, at least 3.
+    /// `autopurge.snapRetainCount`, at least 3: a member keeps as many times `snap_count` transactions in its log for
+    /// followers that lag.
     pub autopurge_snap_retain_count: u32,
     /// `autopurge.purgeInterval` in milliseconds; 0 is off.
     pub autopurge_purge_interval_ms: u64,

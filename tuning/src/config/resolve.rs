@@ -62,6 +62,7 @@ fn read_ensemble(reader: &mut Reader<'_>) -> EnsembleConfig {
         standalone_enabled: reader.boolean("standaloneEnabled", true),
         reconfig_enabled: reader.boolean("reconfigEnabled", false),
         force_snapshot_sync: reader.boolean("forceSnapshotSync", false),
+        snapshot_size_factor: read_snapshot_size_factor(reader),
         listen_on_all_addresses: reader.boolean("quorumListenOnAllIPs", false),
         tcp_keep_alive: reader.boolean("tcpKeepAlive", false),
         election_port_bind_tries: reader.number("electionPortBindRetry", 0..=INT_MAX, 3),
@@ -106,6 +107,19 @@ fn read_storage(reader: &mut Reader<'_>) -> StorageConfig {
         autopurge_snap_retain_count: u32::try_from(snap_retain_count).unwrap_or(3).max(3),
         autopurge_purge_interval_ms: read_purge_interval(reader),
     }
+}
+
+/// What ZooKeeper does with a factor above 1 (`ZKDatabase`).
+const SNAPSHOT_SIZE_FACTOR: f64 = 0.33;
+
+fn read_snapshot_size_factor(reader: &mut Reader<'_>) -> f64 {
+    let parse = |text: &str| text.parse::<f64>().ok().filter(|factor| factor.is_finite());
+    let factor = reader.word("snapshotSizeFactor", "a number of at most 1", SNAPSHOT_SIZE_FACTOR, parse);
+    if factor <= 1.0 {
+        return factor;
+    }
+    reader.warn(WarningKind::Adjusted, "snapshotSizeFactor", format!("is taken as {SNAPSHOT_SIZE_FACTOR}"));
+    SNAPSHOT_SIZE_FACTOR
 }
 
 fn read_wal_segment(reader: &mut Reader<'_>) -> u64 {

@@ -191,6 +191,15 @@ fn keys_that_the_server_does_not_act_on_are_named() {
 }
 
 #[test]
+fn a_share_of_the_snapshot_is_a_number_of_at_most_one() {
+    for (text, factor) in [("", 0.33), ("0.5", 0.5), ("-1", -1.0), ("0", 0.0), ("1.5", 0.33)] {
+        let (config, _) = loaded(&if text.is_empty() { String::new() } else { format!("snapshotSizeFactor={text}\n") });
+        assert_eq!(config.ensemble.snapshot_size_factor, factor, "{text}");
+    }
+    assert!(error("snapshotSizeFactor=half").contains("at most 1"));
+}
+
+#[test]
 fn odd_but_valid_values_are_taken_as_zookeeper_takes_them() {
     let (config, warnings) = loaded(
         "maxClientCnxns=-5\nautopurge.snapRetainCount=1\nautopurge.purgeInterval=36h\nclientPortAddress=0.0.0.0\n\
@@ -202,7 +211,7 @@ fn odd_but_valid_values_are_taken_as_zookeeper_takes_them() {
     assert!(config.local.admin.four_letter_words.allows("ruok"));
     assert_eq!(config.local.auth.digest_algorithm, DigestAlgorithm::Sha3Of256);
     assert!(!config.local.storage.force_sync);
-    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub struct MemberParts {
     pub start: NodeStart,
     /// Where the promises are kept.
     pub epochs: EpochFiles,
+    /// Whether its disk has lost something that it may have acknowledged.
+    pub has_lost: bool,
     /// Where it listens.
     pub places: Places,
 }
@@ -27,6 +29,7 @@ pub struct MemberParts {
 /// A member, hosted.
 pub struct MemberHost {
     config: NodeConfig,
+    has_lost: bool,
     life: Life,
     /// The promises.
     pub epochs: EpochFiles,
@@ -48,6 +51,7 @@ impl MemberHost {
     pub fn new(parts: MemberParts) -> MemberHost {
         MemberHost {
             config: parts.config,
+            has_lost: parts.has_lost,
             life: Life::Starting(Box::new(parts.start)),
             epochs: parts.epochs,
             sockets: PeerSockets::new(parts.places),
@@ -66,7 +70,8 @@ impl MemberHost {
         })?;
         let mut actions = Vec::new();
         if let Life::Starting(start) = std::mem::replace(&mut self.life, Life::Over) {
-            self.life = Life::Running(Box::new(Node::new(now, self.config.clone(), *start, &mut actions)));
+            let begin = if self.has_lost { Node::repairing } else { Node::new };
+            self.life = Life::Running(Box::new(begin(now, self.config.clone(), *start, &mut actions)));
         }
         Ok(actions)
     }

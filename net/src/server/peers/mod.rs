@@ -1,13 +1,15 @@
-//! A member of an ensemble: its promises on disk, its sockets, and the threads that make connections and take in
-//! snapshots.
+//! A member of an ensemble: its promises on disk, its sockets, and the threads that make connections, take in snapshots,
+//! and read the log for others.
 
 mod dialer;
 mod epochs;
 mod incoming;
+mod log_reads;
 mod member;
 mod sockets;
 
 pub use epochs::{EpochError, EpochFiles};
 pub use incoming::{Incoming, IncomingEvent};
+pub use log_reads::{LogPiece, LogReads, LogWish};
 pub use member::{MemberHost, MemberParts};
 pub use sockets::{Peer, Places};

@@ -268,6 +268,12 @@ impl Scrub {
         self.context.scrub.damage.fetch_add(1, Ordering::Relaxed);
         let (file, offset, what) = (path.display(), fault.offset, &fault.what);
         match target {
+            Some(Target::Log(partition, _)) if self.context.config.ensemble.is_distributed() => error!(
+                %file, offset, partition = partition.0,
+                "scrubbing found damage in {file}, offset {offset}, partition {}: {what}. The server goes on, but cannot \
+                 serve what is there: check the disk and start this member again, and it takes its state from its leader",
+                partition.0
+            ),
             Some(Target::Log(partition, _)) => error!(
                 %file, offset, partition = partition.0,
                 "scrubbing found damage in {file}, offset {offset}, partition {}: {what}. The server goes on, but cannot \

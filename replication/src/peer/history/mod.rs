@@ -6,7 +6,7 @@
 
 mod plan;
 
-pub use plan::{SyncFacts, SyncPlan, choose, log_continues};
+pub use plan::{SyncFacts, SyncPlan, choose, log_continues, log_is_worthwhile};
 
 use crate::peer::wire::packet::ProposalFrame;
 use engine::zxid::Zxid;

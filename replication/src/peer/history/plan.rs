@@ -108,6 +108,19 @@ pub fn log_continues(learner_last: Zxid, read_after: Zxid, first: Zxid) -> bool 
     first == learner_last || (read_after == learner_last && follows(learner_last, first))
 }
 
+/// A log of so many bytes is sent without looking at the snapshot: either takes a moment only, and the log leaves what the
+/// learner has as it is. ZooKeeper's log files have this size.
+const LOG_BYTES_ALWAYS: u64 = 64 << 20;
+
+/// Whether a learner is better served by so much of the log on disk than by a snapshot of about `snapshot_bytes`: if the
+/// log is at most `share` of it (`zookeeper.snapshotSizeFactor`), always with a share of 0, never with one below.
+pub fn log_is_worthwhile(log_bytes: u64, snapshot_bytes: u64, share: f64) -> bool {
+    if share <= 0.0 {
+        return share == 0.0;
+    }
+    log_bytes <= LOG_BYTES_ALWAYS || log_bytes as f64 <= snapshot_bytes as f64 * share
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::frame;
@@ -318,6 +331,22 @@ mod tests {
         let holed = list(Zxid::new(1, 2), &entries);
         let cut = choose(&facts(Zxid::new(1, 4), Zxid::new(1, 6)), &holed);
         assert_eq!(cut, SyncPlan::Trunc { to: Zxid::new(1, 3) });
+    }
+
+    #[test]
+    fn a_log_is_sent_up_to_a_share_of_the_snapshot() {
+        let mib = |count: u64| count << 20;
+        for (log, snapshot, share, wanted) in [
+            (mib(64), 0, 0.33, true),
+            (mib(65), mib(100), 0.33, false),
+            (mib(65), mib(200), 0.33, true),
+            (mib(100), mib(200), 0.33, false),
+            (mib(100), mib(200), 0.5, true),
+            (mib(5000), 0, 0.0, true),
+            (1, mib(200), -1.0, false),
+        ] {
+            assert_eq!(log_is_worthwhile(log, snapshot, share), wanted, "{log} of {snapshot}, {share}");
+        }
     }
 
     #[test]

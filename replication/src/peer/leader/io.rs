@@ -27,11 +27,12 @@ pub struct LeaderConfig {
     pub learners_max: usize,
     /// Bytes of data that a packet may have.
     pub data_bytes_max: usize,
-    /// Bytes that may wait for one learner. Above the size of the recent history, which a learner that lags is handed in
-    /// one piece.
+    /// Bytes that may wait for one learner.
     pub queue_bytes_max: usize,
-    /// Bytes that one [`Action::ReadLog`] asks for.
+    /// Bytes that one [`Action::ReadLog`] asks for, and that wait for a learner before history is copied further.
     pub log_read_bytes: usize,
+    /// Bytes of recent history that a learner gets in one step: what is live for others waits behind it.
+    pub step_bytes: usize,
     /// Snapshots under way beyond which an observer is turned away
     /// (`zookeeper.leader.maxConcurrentSnapSyncs`); followers never are.
     pub snapshot_syncs_max: usize,
@@ -61,6 +62,7 @@ impl LeaderConfig {
             data_bytes_max: DATA_BYTES_MAX,
             queue_bytes_max: 192 << 20,
             log_read_bytes: 4 << 20,
+            step_bytes: 512 << 10,
             snapshot_syncs_max: 10,
             diff_syncs_max: 100,
             force_snapshot: false,

@@ -124,6 +124,8 @@ impl Leader {
                 if !first.is_some_and(|first| log_continues(link.last, after, first)) {
                     return self.want_snapshot(now_ms, learner, out);
                 }
+                tracing::info!(sid = link.sid, last = %link.last, upto = %served,
+                    "a learner is synchronised by Diff from the log on disk");
                 link.send(learner, QuorumPacket::bare(PacketKind::Diff, served).encode(), out);
                 link.cursor = link.last;
             }
@@ -161,12 +163,23 @@ impl Leader {
             }
             return;
         }
-        let settled: Vec<(Zxid, ProposalFrame)> =
-            self.history.range(cursor, self.served).map(|(zxid, frame)| (zxid, frame.clone())).collect();
-        for (zxid, frame) in settled {
+        let mut left = self.config.step_bytes;
+        let next = self.history.range(cursor, self.served).take_while(|(_, frame)| {
+            let more = left > 0;
+            left = left.saturating_sub(frame.bytes());
+            more
+        });
+        let next: Vec<(Zxid, ProposalFrame)> = next.map(|(zxid, frame)| (zxid, frame.clone())).collect();
+        let reached = next.last().map_or(cursor, |(zxid, _)| *zxid);
+        for (zxid, frame) in next {
             if !self.send_history(learner, zxid, &frame, out) {
                 return;
             }
+        }
+        if reached < self.served {
+            // It goes on when the learner has read some of it.
+            self.set_phase(now_ms, learner, LinkPhase::Copying { reading: false });
+            return self.check_queue(learner);
         }
         self.register(now_ms, learner, out);
     }

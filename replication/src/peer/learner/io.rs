@@ -27,6 +27,8 @@ pub struct LearnerConfig {
     pub kind: LearnerKind,
     /// Version of the committed configuration.
     pub config_version: i64,
+    /// Learn of no leader but that of this epoch.
+    pub only_epoch: Option<u32>,
     /// `tickTime` in milliseconds.
     pub tick_ms: i64,
     /// `initLimit` in ticks: silence of the leader that is borne until NEWLEADER is acknowledged.
@@ -55,6 +57,7 @@ impl LearnerConfig {
             sid,
             kind,
             config_version: 0,
+            only_epoch: None,
             tick_ms: 2000,
             init_limit: 10,
             sync_limit: 5,

@@ -30,6 +30,14 @@ pub enum LeaveReason {
         /// As promised.
         accepted: u32,
     },
+    /// The leader's epoch is not the one that this server has come back for.
+    #[error("the leader's epoch {epoch} is not {only}, whose leader repairs this server")]
+    OtherEpoch {
+        /// As proposed.
+        epoch: u32,
+        /// As expected.
+        only: u32,
+    },
     /// The bytes are no packets.
     #[error(transparent)]
     Packet(#[from] PacketError),

@@ -19,6 +19,9 @@ impl Learner {
         if self.epoch < accepted {
             return Err(LeaveReason::StaleLeader { epoch: self.epoch, accepted });
         }
+        if let Some(only) = self.config.only_epoch.filter(|only| *only != self.epoch) {
+            return Err(LeaveReason::OtherEpoch { epoch: self.epoch, only });
+        }
         if self.epoch == accepted {
             return self.ack_epoch(None, out);
         }

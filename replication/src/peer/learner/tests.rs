@@ -306,6 +306,21 @@ fn only_a_sync_operation_may_follow_ackepoch() {
     }
 }
 
+/// A repair goes on with the leader that began it, and promises nothing to another.
+#[test]
+fn who_has_come_back_for_an_epoch_takes_no_other() {
+    for (epoch, takes) in [(3, false), (4, true), (5, false)] {
+        let mut bench = Bench::connected(LearnerKind::Follower, 3, 3, Zxid::ZERO);
+        bench.learner.config.only_epoch = Some(4);
+        let out = bench.feed(&[packet(PacketKind::LeaderInfo, zxid(epoch, 0))]);
+        let wanted = match takes {
+            true => Action::PersistAcceptedEpoch(4),
+            false => Action::Leave(LeaveReason::OtherEpoch { epoch, only: 4 }),
+        };
+        assert_eq!(out, [wanted]);
+    }
+}
+
 #[test]
 fn a_leader_of_a_lower_epoch_is_left() {
     let mut bench = Bench::connected(LearnerKind::Follower, 3, 2, Zxid::ZERO);

@@ -114,6 +114,42 @@ fn a_learner_far_behind_is_served_from_the_log() {
     assert!(bench.step(written(10)).sent.is_empty());
 }
 
+/// Who joins gets the list in pieces, so that nobody else waits for the whole; the last one ends the synchronisation.
+#[test]
+fn a_long_list_goes_out_in_pieces() {
+    let log: Vec<Zxid> = (1..=40).map(|counter| zxid(1, counter)).collect();
+    let mut setup = Setup::of(&[1, 2, 3]).epoch(1, 1).log(&log);
+    setup.config.step_bytes = 200;
+    let mut bench = setup.established();
+    let learner = LearnerId(3);
+    let mut done = bench.join(3, 3, FollowerInfo, zxid(1, 5));
+    let (mut sent, mut pieces) = (Vec::new(), 0);
+    loop {
+        let packets = done.to(3);
+        pieces += 1;
+        if pieces == 2 {
+            let done = bench.propose(zxid(2, 1));
+            assert_eq!((done.to(2), done.to(3)), (vec![(Proposal, zxid(2, 1))], vec![]), "only the others' is live");
+            bench.durable(zxid(2, 1));
+            bench.ack(2, zxid(2, 1));
+        }
+        let ends = packets.last() == Some(&(NewLeader, zxid(2, 0)));
+        assert!(packets.len() < 14, "{packets:?}");
+        sent.extend(packets);
+        if ends {
+            break;
+        }
+        let bytes = done.sent[&learner].len();
+        done = bench.step(Input::Written { learner, bytes });
+    }
+    let mut wanted = vec![(Diff, zxid(1, 40))];
+    let history = log[5..].iter().copied().chain([zxid(2, 1)]);
+    wanted.extend(history.flat_map(|zxid| [(Proposal, zxid), (Commit, zxid)]));
+    wanted.push((NewLeader, zxid(2, 0)));
+    assert_eq!(sent, wanted);
+    assert!(pieces > 5, "{pieces}");
+}
+
 #[test]
 fn copying_waits_for_the_learner_to_read() {
     let mut bench = long_log();
