@@ -61,6 +61,10 @@ fn restored_kind(kind: u8) -> RestoredKind {
 }
 
 impl Client {
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
     /// What is left when the session is gone.
     fn begin_anew(&mut self) {
         *self = Client { xid: self.xid, ..Client::default() };
@@ -94,7 +98,9 @@ impl World {
         }
         let client = &self.clients[at];
         let Some(conn) = client.conn else {
-            self.connect(at);
+            if client.session != SessionId::NONE || !self.is_quiet() {
+                self.connect(at);
+            }
             return Ok(());
         };
         let waits = !client.is_up || !client.asked.is_empty();
@@ -107,7 +113,7 @@ impl World {
             return Ok(());
         }
         match self.chance.below(20) {
-            0..=10 => self.client_writes(at, conn),
+            0..=10 if !self.is_quiet() => self.client_writes(at, conn),
             11 => self.request(at, conn, Kind::Sync),
             _ => {
                 let op = self.some_read();

@@ -1,8 +1,10 @@
 //! Between clients and servers.
 
-use super::super::server::Ask;
+use super::super::server::{Ask, Told};
 use super::{Event, World};
 use crate::node::Input;
+use crate::role;
+use engine::ids::SessionId;
 use std::collections::VecDeque;
 
 /// A connection that a client has made. What the client sends arrives in order.
@@ -64,14 +66,20 @@ impl World {
             loop {
                 let Some(server) = &mut self.site(sid).server else { return Ok(()) };
                 let told = server.deliver(conn)?;
-                let request = server.next_request(conn);
-                let goes_on = !told.is_empty() || request.is_some();
+                let is_told = !told.is_empty();
+                let reads = told.iter().any(|told| matches!(told, Told::Read { .. } | Told::Restored { .. }));
                 if let Some(wire) = self.wires.get(&conn) {
                     let client = wire.client;
                     for told in told {
                         self.client_hears(client, conn, told)?;
                     }
+                    let session = self.clients[client].session();
+                    if reads && session != SessionId::NONE {
+                        self.step(sid, Input::Role(role::Input::Touch(vec![session])))?;
+                    }
                 }
+                let request = self.site(sid).server.as_mut().and_then(|server| server.next_request(conn));
+                let goes_on = is_told || request.is_some();
                 if let Some(request) = request {
                     self.step(sid, Input::Role(request))?;
                 }

@@ -95,7 +95,7 @@ impl World {
     }
 
     /// The leader goes on taking writes that nobody else will hear of, until it gives up, or crashes: the others elect
-    /// another one meanwhile.
+    /// another one meanwhile. If nobody writes there, the former leader finds a log that ends before its own (TRUNC).
     fn isolate_leader(&mut self) {
         let leads = |sid: &i64| {
             let server = self.sites[sid].server.as_ref();
@@ -110,6 +110,9 @@ impl World {
         self.note(|| format!("server {leader}, the leader, is cut off until {until}"));
         self.met.count("isolated leaders");
         self.network.blocked.extend(ways.into_iter().map(|way| (way, until)));
+        if self.chance.percent(60) {
+            self.quiet = self.now + 150..until + 1_500;
+        }
         if self.chance.percent(30) {
             let life = self.sites[&leader].life;
             let ms = 20 + self.chance.below(400) as i64;
@@ -191,6 +194,7 @@ impl World {
     fn repair(&mut self) {
         self.network.blocked.clear();
         self.network.refused = 0;
+        self.quiet = 0..0;
         for sid in self.sids() {
             let site = self.site(sid);
             site.disk_ms = 2;

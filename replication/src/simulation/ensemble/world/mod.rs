@@ -23,6 +23,7 @@ use std::cmp::Reverse;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Virtual milliseconds with faults.
@@ -83,6 +84,8 @@ pub struct World {
     pub checker: Checker,
     pub met: Met,
     pub at_peace: bool,
+    /// Clients write nothing meanwhile.
+    quiet: Range<i64>,
     trace: Option<Vec<String>>,
     /// Of everything that has happened.
     digest: DefaultHasher,
@@ -113,6 +116,7 @@ impl World {
             checker: Checker::default(),
             met: Met::default(),
             at_peace: false,
+            quiet: 0..0,
             trace: traced.then(Vec::new),
             digest: DefaultHasher::new(),
         };
@@ -240,6 +244,11 @@ impl World {
         self.order += 1;
         self.events.push(Reverse((at.max(self.now), self.order)));
         self.bodies.insert(self.order, event);
+    }
+
+    /// Whether clients write nothing at the moment.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.contains(&self.now)
     }
 
     pub fn client_acts_after(&mut self, ms: i64, client: usize) {
