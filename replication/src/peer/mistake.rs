@@ -16,4 +16,8 @@ pub enum Mistake {
     /// The leader goes on counting what a learner acknowledged on a former connection, as Java's does. Our learners
     /// guard themselves against it.
     KeepFormerAcks,
+    /// A server takes clients that have been shown more than it has itself, and lets them read. Hosts guard against it.
+    ReadsGoBack,
+    /// A server answers a write ahead of the watch events that come before it. Hosts guard against it.
+    EventsTrail,
 }

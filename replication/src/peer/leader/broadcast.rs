@@ -86,10 +86,14 @@ impl Leader {
             }
             PacketKind::Request if serving => {
                 let request = ForwardedRequest::from_packet(packet)?;
-                out.push(match request.opcode {
-                    SYNC_OPCODE => Action::Sync { learner, session: request.session },
-                    _ => Action::Request { learner, request },
-                });
+                if request.opcode != SYNC_OPCODE {
+                    out.push(Action::Request { learner, request });
+                    return Ok(());
+                }
+                if let Some(link) = self.links.get_mut(&learner) {
+                    link.syncs += 1;
+                }
+                out.push(Action::Sync { learner, session: request.session });
             }
             PacketKind::Revalidate if serving => {
                 let (session, timeout_ms) = bodies::decode_revalidate(packet.data.as_deref())?;
@@ -118,8 +122,12 @@ impl Leader {
     }
 
     /// Commits from the oldest on, as far as quorums go.
+    ///
+    /// While a learner waits for a SYNC each commit is reported by itself, so that the SYNC goes out right behind the COMMIT
+    /// that it has waited for (`Leader.tryToCommit`). Behind later ones a Java learner would take the commit of a write
+    /// that the same session sent after the sync for another server's, and never answer it.
     fn commit_ready(&mut self, out: &mut Vec<Action>) {
-        let before = self.served;
+        let (before, mut reported) = (self.served, self.served);
         while self.phase == Phase::Active
             && let Some(proposal) = self.outstanding.pop_front_if(|proposal| {
                 #[cfg(test)]
@@ -130,9 +138,15 @@ impl Leader {
             })
         {
             self.commit(proposal, out);
+            if self.links.values().any(|link| link.syncs > 0) {
+                reported = self.served;
+                out.push(Action::Commit { upto: reported });
+            }
+        }
+        if self.served > reported {
+            out.push(Action::Commit { upto: self.served });
         }
         if self.served > before {
-            out.push(Action::Commit { upto: self.served });
             self.settle();
         }
         if self.served.epoch() == self.epoch && self.served.counter() == Zxid::LAST_COUNTER {
@@ -171,6 +185,7 @@ impl Leader {
     /// SYNC takes its place behind the commits before it.
     pub(super) fn sync_for(&mut self, learner: LearnerId, out: &mut Vec<Action>) {
         if let Some(link) = self.links.get_mut(&learner).filter(|link| link.phase == LinkPhase::Serving) {
+            link.syncs = link.syncs.saturating_sub(1);
             link.pass(learner, QuorumPacket::bare(PacketKind::Sync, Zxid::ZERO).encode(), out);
             self.check_queue(learner);
         }

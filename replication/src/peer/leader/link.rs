@@ -45,6 +45,8 @@ pub(super) struct Link {
     pub cursor: Zxid,
     /// The last PROPOSAL or INFORM that is on its way to the learner.
     pub sent: Zxid,
+    /// Syncs that it has asked for and that are not answered.
+    pub syncs: usize,
     /// Bytes handed out and not yet written, and bytes held back.
     pub queued: usize,
     /// What is held back between NEWLEADER and UPTODATE. Some Java releases cannot take a COMMIT there.
@@ -68,6 +70,7 @@ impl Link {
             last: Zxid::ZERO,
             cursor: Zxid::ZERO,
             sent: Zxid::ZERO,
+            syncs: 0,
             queued: 0,
             held: Vec::new(),
             heard_at: now_ms,

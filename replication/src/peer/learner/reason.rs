@@ -70,6 +70,15 @@ pub enum LeaveReason {
         /// Where to.
         to: Zxid,
     },
+    /// The leader has restarted and does not know yet how much of its log is committed: its state is older than the own,
+    /// its log is not. Later it will be otherwise.
+    #[error("the leader's snapshot ends with {zxid}, and {applied} has taken effect here; it has to commit that first")]
+    SnapshotBehind {
+        /// The snapshot's end.
+        zxid: Zxid,
+        /// What has taken effect.
+        applied: Zxid,
+    },
     /// Too much to hold in memory.
     #[error("more than {0} bytes of transactions followed the snapshot; raise the limit or try again under less load")]
     StageFull(usize),

@@ -237,7 +237,13 @@ impl Learner {
         }
         match &self.stage {
             Some(stage) => {
-                out.push(Action::SnapshotEnd { zxid: stage.zxid, epoch: self.epoch });
+                let (zxid, applied) = (stage.zxid, self.applied);
+                let end = stage.entries.last().map_or(zxid, |(last, _)| *last);
+                // If the leader's log does not hold it either, it is lost: the role says so, and stops.
+                if zxid < applied && applied <= end {
+                    return Err(LeaveReason::SnapshotBehind { zxid, applied });
+                }
+                out.push(Action::SnapshotEnd { zxid, epoch: self.epoch });
                 self.phase = Phase::Installing;
                 Ok(())
             }

@@ -286,6 +286,24 @@ fn a_snapshot_that_is_not_finished_leaves_no_trace() {
     assert_eq!(bench.learner.into_history().last(), zxid(1, 5));
 }
 
+/// A leader that has restarted, and is not established, has applied less than it has in its log.
+#[test]
+fn a_snapshot_that_would_go_back_is_not_installed() {
+    let offered = |entries: &[Bytes]| {
+        let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, zxid(1, 12));
+        bench.learner.applied = zxid(1, 10);
+        bench.feed(&[hex(LEADERINFO_1)]);
+        bench.feed(&[packet(PacketKind::Snap, zxid(1, 9))]);
+        bench.step(Input::SnapshotParsed { rest: Bytes::new() });
+        bench.feed(entries);
+        bench.feed(&[new_leader(1)])
+    };
+    let behind = LeaveReason::SnapshotBehind { zxid: zxid(1, 9), applied: zxid(1, 10) };
+    assert_eq!(left(&offered(&[proposal(zxid(1, 10)), commit(zxid(1, 10))])), &behind);
+    let lost = offered(&[]);
+    assert_eq!(lost, [last_seen(), Action::SnapshotEnd { zxid: zxid(1, 9), epoch: 1 }], "the role has to stop");
+}
+
 #[test]
 fn what_follows_a_snapshot_is_bounded() {
     let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, Zxid::ZERO);

@@ -98,7 +98,7 @@ impl Model {
         }
     }
 
-    fn multi_op(&mut self, ask: &Ask<'_>, op: &MultiOp) -> Outcome<MultiResult> {
+    pub fn multi_op(&mut self, ask: &Ask<'_>, op: &MultiOp) -> Outcome<MultiResult> {
         Ok(match op {
             MultiOp::Create(op) => {
                 let path = self.create(ask, op)?;

@@ -129,6 +129,44 @@ fn what_learners_ask_is_passed_on_and_answered_in_order() {
 }
 
 #[test]
+fn a_sync_is_answered_before_later_commits() {
+    let mut bench = Setup::of(&[1, 2, 3]).established();
+    let learner = LearnerId(2);
+    let (one, two) = (zxid(1, 1), zxid(1, 2));
+    bench.propose(one);
+    let sync = ForwardedRequest { session: SessionId(5), cxid: 1, opcode: 9, body: Bytes::new(), ids: None };
+    bench.send(2, &sync.into_packet());
+    bench.propose(two);
+    bench.durable(two);
+    bench.ack(2, two);
+    // Both are committed at once. Whoever answers at the first report has the SYNC between the two COMMITs.
+    let mut out = Vec::new();
+    bench.leader.step(
+        bench.now,
+        Input::Received { learner, bytes: QuorumPacket::bare(PacketKind::Ack, one).encode() },
+        &mut out,
+    );
+    let reports: Vec<Option<Zxid>> = out
+        .iter()
+        .map(|action| match action {
+            Action::Commit { upto } => Some(*upto),
+            Action::Send { .. } => None,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(reports, [None, Some(one), None, Some(two)]);
+    bench.step(Input::SyncFor { learner });
+
+    let (three, four) = (zxid(1, 3), zxid(1, 4));
+    bench.propose(three);
+    bench.propose(four);
+    bench.durable(four);
+    bench.ack(2, four);
+    let commits = bench.ack(2, three).rest.iter().filter(|action| matches!(action, Action::Commit { .. })).count();
+    assert_eq!(commits, 1, "nobody waits: one report for both");
+}
+
+#[test]
 fn packets_out_of_turn_and_garbage_end_the_connection() {
     let (mut bench, _) = Setup::of(&[1, 2, 3]).start();
     bench.present(2, 2, 0);

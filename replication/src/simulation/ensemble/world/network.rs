@@ -3,26 +3,33 @@
 use crate::peer::links::LinkId;
 use crate::session::LearnerId;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// What a server calls its end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Name {
+pub enum Name {
     Link(LinkId),
     Learner(LearnerId),
     Leader,
 }
 
+/// Whom a server dials: a voter, or its leader, with the number of the attempt.
+#[derive(Clone, Copy, Debug)]
+pub enum Callee {
+    Voter,
+    Leader(u64),
+}
+
 /// What arrives.
 #[derive(Clone, Debug)]
-pub(super) enum Parcel {
+pub enum Parcel {
     Bytes(Bytes),
     /// Nothing more will come.
     End,
 }
 
 /// One connection: end 0 has called end 1.
-pub(super) struct Conn {
+pub struct Conn {
     pub ends: [(i64, Name); 2],
     pub open: [bool; 2],
     /// By the end that sends, with the times of arrival.
@@ -32,28 +39,28 @@ pub(super) struct Conn {
 
 /// All connections, and what is wrong with the ways between servers.
 #[derive(Default)]
-pub(super) struct Network {
+pub struct Network {
     pub conns: BTreeMap<u64, Conn>,
     names: BTreeMap<(i64, Name), u64>,
     count: u64,
-    /// Ways that carry nothing, from and to.
-    pub blocked: BTreeSet<(i64, i64)>,
+    /// Ways that carry nothing, from and to, and until when.
+    pub blocked: BTreeMap<(i64, i64), i64>,
     /// Dials that fail, in percent.
     pub refused: u64,
 }
 
 impl Network {
     /// A number that nothing else has.
-    pub(super) fn number(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.count += 1;
         self.count
     }
 
-    pub(super) fn carries(&self, from: i64, to: i64) -> bool {
-        !self.blocked.contains(&(from, to))
+    pub fn carries(&self, from: i64, to: i64, now: i64) -> bool {
+        self.blocked.get(&(from, to)).is_none_or(|until| *until <= now)
     }
 
-    pub(super) fn connect(&mut self, ends: [(i64, Name); 2]) {
+    pub fn connect(&mut self, ends: [(i64, Name); 2]) {
         let number = self.number();
         for end in ends {
             self.names.insert(end, number);
@@ -64,12 +71,12 @@ impl Network {
         );
     }
 
-    pub(super) fn is_open(&self, sid: i64, name: Name) -> bool {
+    pub fn is_open(&self, sid: i64, name: Name) -> bool {
         self.names.contains_key(&(sid, name))
     }
 
     /// Puts a parcel on its way. The connection, and the end that sends, if the other end is to be woken up at `at`.
-    pub(super) fn send(&mut self, sid: i64, name: Name, at: i64, parcel: Parcel) -> Option<(u64, usize, i64)> {
+    pub fn send(&mut self, sid: i64, name: Name, at: i64, parcel: Parcel) -> Option<(u64, usize, i64)> {
         let number = *self.names.get(&(sid, name))?;
         let conn = self.conns.get_mut(&number)?;
         let end = usize::from(conn.ends[0] != (sid, name));
@@ -79,7 +86,7 @@ impl Network {
     }
 
     /// An end is closed: it hears nothing any more.
-    pub(super) fn close(&mut self, number: u64, end: usize) {
+    pub fn close(&mut self, number: u64, end: usize) {
         if let Some(conn) = self.conns.get_mut(&number)
             && std::mem::replace(&mut conn.open[end], false)
         {
@@ -89,14 +96,14 @@ impl Network {
     }
 
     /// The connection of a name, and which of its ends has it.
-    pub(super) fn find(&self, sid: i64, name: Name) -> Option<(u64, usize)> {
+    pub fn find(&self, sid: i64, name: Name) -> Option<(u64, usize)> {
         let number = *self.names.get(&(sid, name))?;
         let conn = self.conns.get(&number)?;
         Some((number, usize::from(conn.ends[0] != (sid, name))))
     }
 
     /// The names that a server has given.
-    pub(super) fn names(&self, sid: i64) -> Vec<Name> {
+    pub fn names(&self, sid: i64) -> Vec<Name> {
         self.names.keys().filter(|(of, _)| *of == sid).map(|(_, name)| *name).collect()
     }
 }

@@ -1,0 +1,187 @@
+//! Clients: sessions that write, read, watch and sync at one server and then at another.
+
+mod hearing;
+mod requests;
+
+use super::checker::Watcher;
+use super::server::Ask;
+use super::world::World;
+use engine::ids::SessionId;
+use engine::read::{ReadOp, RestoredKind, RestoredWatch};
+use engine::zxid::Zxid;
+use std::collections::{BTreeSet, VecDeque};
+
+const TIMEOUT_MS: i32 = 1_500;
+/// Requests that a client has under way.
+const OUTSTANDING_MAX: usize = 5;
+/// How long a client waits for anything.
+const PATIENCE_MS: i64 = 700;
+
+/// A request that is not answered.
+struct Asked {
+    xid: i32,
+    kind: Kind,
+    /// What had been acknowledged to anybody when it was sent.
+    acknowledged: Zxid,
+}
+
+enum Kind {
+    Write,
+    Sync,
+    Read(ReadOp<'static>),
+    Restore(Zxid, Vec<RestoredWatch>),
+}
+
+/// One client.
+#[derive(Default)]
+pub struct Client {
+    session: SessionId,
+    conn: Option<u32>,
+    waits_since: i64,
+    is_up: bool,
+    /// The largest zxid in the header of a reply.
+    seen: Zxid,
+    xid: i32,
+    /// In order.
+    asked: VecDeque<Asked>,
+    /// What it must hear of on its connection.
+    watcher: Watcher,
+    /// The watches that have not been heard of, as a client's library keeps them for its next connection.
+    watches: BTreeSet<(u8, String)>,
+}
+
+fn restored_kind(kind: u8) -> RestoredKind {
+    match kind {
+        0 => RestoredKind::Data,
+        1 => RestoredKind::Exist,
+        2 => RestoredKind::Child,
+        3 => RestoredKind::Persistent,
+        _ => RestoredKind::PersistentRecursive,
+    }
+}
+
+impl Client {
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// What is left when the session is gone.
+    fn begin_anew(&mut self) {
+        *self = Client { xid: self.xid, ..Client::default() };
+    }
+
+    fn lose_connection(&mut self) {
+        self.conn = None;
+        self.is_up = false;
+        self.asked.clear();
+        self.watcher = Watcher::default();
+    }
+
+    /// The watches for setWatches.
+    fn to_restore(&self) -> Vec<RestoredWatch> {
+        let item = |(index, (kind, path)): (usize, &(u8, String))| RestoredWatch {
+            index: index as u32,
+            kind: restored_kind(*kind),
+            path: path.as_str().into(),
+        };
+        self.watches.iter().enumerate().map(item).collect()
+    }
+}
+
+impl World {
+    /// A client does something.
+    pub fn client_acts(&mut self, at: usize) -> Result<(), String> {
+        let ms = 3 + self.chance.below(40) as i64;
+        self.client_acts_after(ms, at);
+        if self.at_peace {
+            return Ok(());
+        }
+        let client = &self.clients[at];
+        let Some(conn) = client.conn else {
+            if client.session != SessionId::NONE || !self.is_quiet() {
+                self.connect(at);
+            }
+            return Ok(());
+        };
+        let waits = !client.is_up || !client.asked.is_empty();
+        if (waits && self.now - client.waits_since > PATIENCE_MS) || self.chance.percent(1) {
+            self.leave(at, conn);
+            return Ok(());
+        }
+        let client = &self.clients[at];
+        if !client.is_up || client.asked.len() >= OUTSTANDING_MAX {
+            return Ok(());
+        }
+        match self.chance.below(20) {
+            0..=10 if !self.is_quiet() => self.client_writes(at, conn),
+            11 => self.request(at, conn, Kind::Sync),
+            _ => {
+                let op = self.some_read();
+                self.request(at, conn, Kind::Read(op));
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, at: usize) {
+        let sids = self.sids();
+        let server = sids[self.chance.below(sids.len() as u64) as usize];
+        let conn = self.wire(at, server);
+        let client = &mut self.clients[at];
+        (client.conn, client.waits_since) = (Some(conn), self.now);
+        let (session, seen) = (client.session, client.seen);
+        if session != SessionId::NONE {
+            self.checker.timeline.connects(session);
+        }
+        self.ask(conn, Ask::Connect(session, TIMEOUT_MS, seen));
+    }
+
+    /// The client goes away from its server, which hears of it, or finds out by itself.
+    fn leave(&mut self, at: usize, conn: u32) {
+        self.clients[at].lose_connection();
+        self.met.count("moves");
+        if self.chance.percent(60) {
+            self.ask(conn, Ask::HangUp);
+        }
+    }
+
+    /// The server is gone, or lets the client go.
+    pub fn client_is_cut_off(&mut self, at: usize, conn: u32) {
+        let client = &mut self.clients[at];
+        if client.conn == Some(conn) {
+            client.lose_connection();
+        }
+    }
+
+    fn client_writes(&mut self, at: usize, conn: u32) {
+        let op = self.some_write();
+        let client = &mut self.clients[at];
+        client.xid += 1;
+        let (session, xid) = (client.session, client.xid);
+        self.checker.timeline.asks(session, xid, conn, op.clone());
+        self.client_sends(at, conn, Kind::Write, Ask::Write(xid, op));
+    }
+
+    fn request(&mut self, at: usize, conn: u32, kind: Kind) {
+        let client = &mut self.clients[at];
+        client.xid += 1;
+        let xid = client.xid;
+        let ask = match &kind {
+            Kind::Write => return,
+            Kind::Sync => Ask::Sync(xid),
+            Kind::Read(op) => Ask::Read(xid, op.clone()),
+            Kind::Restore(relative, items) => Ask::Restore(xid, *relative, items.clone()),
+        };
+        self.client_sends(at, conn, kind, ask);
+    }
+
+    fn client_sends(&mut self, at: usize, conn: u32, kind: Kind, ask: Ask) {
+        let acknowledged = self.checker.acknowledged();
+        let client = &mut self.clients[at];
+        if client.asked.is_empty() {
+            client.waits_since = self.now;
+        }
+        client.asked.push_back(Asked { xid: client.xid, kind, acknowledged });
+        self.ask(conn, ask);
+    }
+}

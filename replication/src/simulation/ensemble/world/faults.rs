@@ -1,0 +1,207 @@
+//! What goes wrong, and how it is made good again.
+
+use super::super::server::{DiskFault, Server, Setting};
+use super::network::Parcel;
+use super::{Event, TROUBLE_MS, World};
+use crate::node::Standing;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl World {
+    pub(super) fn fault(&mut self) -> Result<(), String> {
+        if self.now >= TROUBLE_MS {
+            return Ok(());
+        }
+        let sids = self.sids();
+        let sid = sids[self.chance.below(sids.len() as u64) as usize];
+        let other = sids[self.chance.below(sids.len() as u64) as usize];
+        match self.chance.below(20) {
+            0..=3 => self.light_fuse(sid),
+            4 => {
+                self.note(|| "the power fails".to_owned());
+                for sid in sids {
+                    self.crash(sid);
+                }
+            }
+            5 => {
+                let ms = 50 + self.chance.below(1_200) as i64;
+                self.note(|| format!("server {sid} pauses for {ms} ms"));
+                self.met.count("pauses");
+                self.site(sid).paused_until = self.now + ms;
+            }
+            6 | 7 => {
+                let sides: BTreeMap<i64, bool> = sids.iter().map(|sid| (*sid, self.chance.percent(50))).collect();
+                let ways = sids.iter().flat_map(|a| sids.iter().map(move |b| (*a, *b)));
+                self.block(ways.filter(|(a, b)| sides[a] != sides[b]).collect());
+            }
+            8 | 9 => {
+                self.met.count("one-way losses");
+                self.block(vec![(sid, other)]);
+            }
+            10..=12 => self.isolate_leader(),
+            13 => {
+                let conns: Vec<u64> = self.network.conns.keys().copied().collect();
+                if !conns.is_empty() {
+                    let conn = conns[self.chance.below(conns.len() as u64) as usize];
+                    self.sever(conn)?;
+                }
+            }
+            14 => self.network.refused = [0, 30, 80][self.chance.below(3) as usize],
+            15 => {
+                let ms = 1 + self.chance.below(60);
+                self.note(|| format!("the disk of server {sid} takes {ms} ms"));
+                self.site(sid).disk_ms = ms;
+            }
+            16 => {
+                let ms = self.chance.below(40_000) as i64 - 20_000;
+                self.note(|| format!("the clock of server {sid} jumps by {ms} ms"));
+                self.met.count("clock jumps");
+                self.site(sid).wall_ms += ms;
+            }
+            17 | 18 => {
+                let fault = DiskFault::any(&mut self.chance);
+                self.note(|| format!("the disk of server {sid} is about to fail: {fault:?}"));
+                if let Some(server) = &mut self.site(sid).server {
+                    server.fault = Some(fault);
+                }
+            }
+            _ => {
+                self.note(|| "the network heals".to_owned());
+                self.network.blocked.clear();
+            }
+        }
+        let ms = 50 + self.chance.below(500) as i64;
+        self.after(ms, Event::Fault);
+        Ok(())
+    }
+
+    /// The server crashes amid what it does a little later.
+    fn light_fuse(&mut self, sid: i64) {
+        let fuse = 1 + self.chance.below(12) as u32;
+        let life = self.sites[&sid].life;
+        if let Some(server) = &mut self.site(sid).server {
+            server.fuse = Some(fuse);
+        }
+        self.after(200, Event::Crash(sid, life));
+    }
+
+    /// Nothing gets through on these ways for a while.
+    fn block(&mut self, ways: Vec<(i64, i64)>) {
+        let ms = 20 + self.chance.below(1_500) as i64;
+        self.note(|| format!("nothing gets through on {ways:?} for {ms} ms"));
+        self.met.count("partitions");
+        let until = self.now + ms;
+        self.network.blocked.extend(ways.into_iter().map(|way| (way, until)));
+    }
+
+    /// The leader goes on taking writes that nobody else will hear of, until it gives up, or crashes: the others elect
+    /// another one meanwhile. If nobody writes there, the former leader finds a log that ends before its own (TRUNC).
+    fn isolate_leader(&mut self) {
+        let leads = |sid: &i64| {
+            let server = self.sites[sid].server.as_ref();
+            server.is_some_and(|server| server.node.standing() == Standing::Leading)
+        };
+        let sids = self.sids();
+        let Some(leader) = sids.iter().copied().find(leads) else { return };
+        let hears = self.chance.percent(40);
+        let ways = sids.iter().flat_map(|sid| [(leader, *sid), (*sid, leader)]);
+        let until = self.now + 700 + self.chance.below(1_300) as i64;
+        let ways: Vec<_> = ways.filter(|(from, _)| *from == leader || !hears).collect();
+        self.note(|| format!("server {leader}, the leader, is cut off until {until}"));
+        self.met.count("isolated leaders");
+        self.network.blocked.extend(ways.into_iter().map(|way| (way, until)));
+        if self.chance.percent(60) {
+            self.quiet = self.now + 150..until + 1_500;
+        }
+        if self.chance.percent(30) {
+            let life = self.sites[&leader].life;
+            let ms = 20 + self.chance.below(400) as i64;
+            self.after(ms, Event::Crash(leader, life));
+        }
+    }
+
+    pub(super) fn crash(&mut self, sid: i64) {
+        let site = self.sites.get_mut(&sid).unwrap();
+        let Some(server) = site.server.take() else { return };
+        site.storage.crash(server, &mut self.chance);
+        site.forget();
+        let life = site.life;
+        self.note(|| format!("server {sid} crashes"));
+        self.met.count("crashes");
+        for name in self.network.names(sid) {
+            let ms = 1 + self.chance.below(150) as i64;
+            self.send(sid, name, ms, Parcel::End);
+            if let Some((conn, end)) = self.network.find(sid, name) {
+                self.network.close(conn, end);
+            }
+        }
+        self.drop_clients(sid);
+        let ms = 50 + self.chance.below(1_500) as i64;
+        self.after(ms, Event::Restart(sid, life));
+    }
+
+    pub(super) fn restart(&mut self, sid: i64) -> Result<(), String> {
+        let shards = 1 + self.chance.below(3) as u16;
+        let lags = self.chance.percent(60);
+        let now = self.clock(sid);
+        let ensemble = Arc::clone(&self.ensemble);
+        let setting = Setting {
+            sid,
+            shards,
+            lags,
+            history_bytes_max: self.scenario.history_bytes_max,
+            ensemble: &ensemble,
+            mistake: self.scenario.mistake,
+        };
+        let site = self.site(sid);
+        let server = Server::start(now, &setting, &mut site.storage)?;
+        site.server = Some(server);
+        site.tick_at = i64::MAX;
+        let epochs = site.storage.epochs();
+        self.note(|| format!("server {sid} starts with {shards} shards and {epochs:?}"));
+        self.settle(sid)
+    }
+
+    /// Everything works from here on, but for some servers that stay away: a minority of the voters, and any observers.
+    pub(super) fn heal_quorum(&mut self) -> Result<(), String> {
+        let voters = self.scenario.voters;
+        let spared = self.chance.below(voters as u64 / 2 + 1) as i64;
+        let first = self.chance.below(voters as u64) as i64;
+        let mut away: Vec<i64> = (0..spared).map(|at| (first + at) % voters + 1).collect();
+        away.extend((voters + 1..=voters + self.scenario.observers).filter(|_| self.chance.percent(50)));
+        self.note(|| format!("everything heals, but {away:?} stay away"));
+        self.repair();
+        for sid in away {
+            self.site(sid).stays_down = true;
+            self.crash(sid);
+        }
+        Ok(())
+    }
+
+    /// Everything works from here on.
+    pub(super) fn heal(&mut self) {
+        self.note(|| "everything heals".to_owned());
+        self.repair();
+        for sid in self.sids() {
+            let site = self.site(sid);
+            let life = site.life;
+            if std::mem::replace(&mut site.stays_down, false) {
+                self.after(1, Event::Restart(sid, life));
+            }
+        }
+    }
+
+    fn repair(&mut self) {
+        self.network.blocked.clear();
+        self.network.refused = 0;
+        self.quiet = 0..0;
+        for sid in self.sids() {
+            let site = self.site(sid);
+            site.disk_ms = 2;
+            site.paused_until = 0;
+            if let Some(server) = &mut site.server {
+                (server.fuse, server.fault) = (None, None);
+            }
+        }
+    }
+}
