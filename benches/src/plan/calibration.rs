@@ -69,7 +69,7 @@ pub struct Point {
     pub what: String,
     /// Answered per second: measured, and by the model.
     pub rate: (f64, f64),
-    /// The server's processor time per operation, microseconds, in the same way.
+    /// Processor time per operation of the server's busiest thread, microseconds, in the same way.
     pub server_us: (f64, f64),
     /// The median latency, microseconds.
     pub p50_us: (f64, f64),

@@ -31,13 +31,14 @@ pub struct Costs {
     pub flush: Quantiles,
     /// What every KiB of records adds to it, microseconds.
     pub flush_per_kib_us: f64,
-    /// What takes a processor away from a thread.
+    /// What keeps a thread from waking.
     pub stalls: Stalls,
     /// Between the servers of an ensemble.
     pub peers: PeerCosts,
 }
 
-/// Times at which a thread's processor does something else: the host's other guests, the kernel's work.
+/// Times at which the processor of a thread that rests does something else, so that it wakes late: the host's other guests,
+/// the kernel's work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stalls {

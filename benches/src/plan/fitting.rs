@@ -15,6 +15,10 @@ use anyhow::Context;
 const ROUNDS: usize = 5;
 /// Beyond so many times the median, a request of a nearly idle server was kept by something else.
 const STALLED: f64 = 8.0;
+/// Rounds of bringing simulated medians to measured ones.
+const CORRECTIONS: usize = 2;
+/// A wake takes at most so many times the median.
+const TAIL: f64 = 4.0;
 /// A thread with this share of a processor always had work.
 const ALWAYS_BUSY: f64 = 0.85;
 
@@ -41,7 +45,7 @@ pub(crate) struct Observation {
     pub(crate) purpose: Purpose,
     pub(crate) workload: Workload,
     pub(crate) rate: f64,
-    /// Processor time per operation.
+    /// Processor time per operation: of the server's busiest thread, and of the generator.
     pub(crate) server_us: f64,
     pub(crate) generator_us: f64,
     /// Busy share of the busiest thread.
@@ -235,8 +239,15 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
     let read = find(Op::Get, Purpose::Batches)?;
     costs.wake = wake(&read.latency, median(&still, read));
     let deep = find(Op::Get, Purpose::DeepSleep)?;
+    for _ in 0..CORRECTIONS {
+        let over = median(&Costs { stalls: Stalls::default(), ..costs.clone() }, read) - read.latency.at(0.5);
+        costs.wake = costs.wake.map(|us| us - over / 2.0);
+    }
     costs.timer = Quantiles::constant(deep.late_us);
-    costs.deep_wake = wake(&deep.latency, median(&still, deep) + deep.late_us);
+    let slow = wake(&deep.latency, median(&still, deep) + deep.late_us);
+    // What is longer is a stall, which has a place of its own.
+    let longest = TAIL * slow.at(0.5);
+    costs.deep_wake = slow.map(|us| us.min(longest));
     let write = find(Op::Set, Purpose::Batches)?;
     let woken = Costs { flush: Quantiles::constant(0.0), stalls: Stalls::default(), ..costs.clone() };
     let base = median(&woken, write);
@@ -253,6 +264,11 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
         (quantile, least)
     });
     costs.flush = Quantiles::try_from(flush.collect::<Vec<_>>())?;
+    // Sums of lopsided distributions have other medians than the sum of theirs: what is left over goes to the log.
+    for _ in 0..CORRECTIONS {
+        let over = median(costs, write) - typical;
+        costs.flush = costs.flush.map(|us| us - over);
+    }
     let long = find(Op::Set, Purpose::LongRecord)?;
     costs.flush_per_kib_us = 0.0;
     let without = simulated(&Costs { stalls: Stalls::default(), ..costs.clone() }, &long.workload);
@@ -277,8 +293,9 @@ fn stalls(seen: &[Observation]) -> Stalls {
     }
     let mean_us = beyond.iter().sum::<f64>() / beyond.len() as f64;
     let share = beyond.len() as f64 / f64::from(STEPS) * (limit / mean_us).min(3.0).exp();
-    // Either of two threads keeps a request.
-    Stalls { per_second: (share / (mean_us / 1e6) / 2.0).min(1_000.0), mean_us }
+    // Either of two threads keeps a request, and only one that rests is taken away.
+    let rests = (1.0 - f64::midpoint(seen.busiest_server, seen.busiest_generator)).max(0.1);
+    Stalls { per_second: (share / (mean_us / 1e6) / 2.0 / rests).min(1_000.0), mean_us }
 }
 
 /// Between servers, from what is known of one: a message between servers is half of a client's, which is received and

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! so that the cost of an operation falls with the load as turns and messages are shared by more of them. What arrives
-//! during a turn makes up the next one. A thread without work sleeps, and its next turn begins `wake` after a message
+//! during a turn makes up the next one. A thread without work for 20 us sleeps, and its next turn begins `wake` after a message
 //! (`deep_wake` after a long sleep, between them by the logarithm of the sleep). The load generator is a thread of the same
 //! kind with costs of its own; clients on other machines are a delay.
 //!
@@ -28,7 +28,8 @@
 //! In an *ensemble* writes go to the leader (half a round trip), every server has a log of its own, a write is committed
 //! when a majority has it (half a round trip each way), and takes effect where its own server has it, too.
 //!
-//! *Stalls* take a thread's processor away: `per_second` for each thread, exponential around `mean`.
+//! *Stalls* delay a thread that rests: `per_second` for each thread, exponential around `mean`. What a working thread loses is
+//! in the availability.
 //!
 //! Throughput, median and 99th percentile follow by simulating this in virtual time ([`predict()`]); the *ceiling* is the
 //! rate of a closed loop with the same connections. It lies below the bounds that formulas give: `1 / sum(share * operation)`

@@ -45,7 +45,7 @@ pub struct Prediction {
     pub p50_us: f64,
     /// 99 of 100.
     pub p99_us: f64,
-    /// Processor time of all servers for each request, microseconds.
+    /// Processor time of all servers' threads for each request, microseconds, without what works in the background.
     pub server_us: f64,
     /// Share of its time that the busiest thread of a server works.
     pub busiest_server: f64,

@@ -113,6 +113,9 @@ const RECEIVING: f64 = 0.3;
 /// Share of a write's cost that is paid before it is logged; the rest when it takes effect.
 const PROPOSING: f64 = 0.5;
 
+/// A thread that has had nothing to do for less than this still looks around, or its processor does: no wake is needed.
+const DOZE_NS: u64 = 20_000;
+
 type Time = u64;
 
 #[derive(Clone, Copy, Debug)]
@@ -139,8 +142,6 @@ enum Item {
     Committed(u64),
     /// Effects of writes for the cores that answer.
     Done(Vec<Write>),
-    /// The thread's processor is taken away for so long.
-    Stall(u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -342,7 +343,11 @@ impl<'a> Simulation<'a> {
                 Some(Event::Stall) => {
                     let thread = self.dice.below(self.threads.len() as u64) as u32;
                     let lasts = (self.system.costs.stalls.mean_us * 1e3 * self.dice.exponential()) as u64;
-                    self.deliver(thread, Item::Stall(lasts));
+                    // Who works keeps the processor; what is taken away then is in the availability.
+                    if !self.threads[thread as usize].active {
+                        self.threads[thread as usize].active = true;
+                        self.at(self.now + lasts, Event::Turn(thread));
+                    }
                     self.next_stall();
                 }
                 None => {}
@@ -414,8 +419,11 @@ impl<'a> Simulation<'a> {
             return;
         }
         self.threads[thread as usize].active = true;
-        self.threads[thread as usize].woken = true;
         let idle = self.now.saturating_sub(self.threads[thread as usize].idle_since);
+        self.threads[thread as usize].woken = idle >= DOZE_NS;
+        if idle < DOZE_NS {
+            return self.at(self.now, Event::Turn(thread));
+        }
         let after = self.system.costs.wake_ns(thread < self.generators, by_timer, idle, self.dice.unit());
         self.at(self.now + after, Event::Turn(thread));
     }
@@ -430,20 +438,7 @@ impl<'a> Simulation<'a> {
             self.threads[at].idle_since = self.now;
             return;
         }
-        let mut inbox = std::mem::take(&mut self.threads[at].inbox);
-        let mut stalled = 0;
-        inbox.retain(|item| match item {
-            Item::Stall(lasts) => {
-                stalled += lasts;
-                false
-            }
-            _ => true,
-        });
-        if stalled > 0 {
-            // Everything stays where it is until the processor is back.
-            self.threads[at].inbox = inbox;
-            return self.at(self.now + stalled, Event::Turn(thread));
-        }
+        let inbox = std::mem::take(&mut self.threads[at].inbox);
         self.threads[at].turns += 1;
         let woken = std::mem::take(&mut self.threads[at].woken);
         self.threads[at].woken_turns += u64::from(woken);
@@ -590,7 +585,7 @@ impl<'a> Simulation<'a> {
                         self.complete(write, &mut dirty);
                     }
                 }
-                Item::Replies(..) | Item::Stall(_) => {}
+                Item::Replies(..) => {}
             }
         }
         if !handed.is_empty() {

@@ -47,6 +47,9 @@ const SLEEPY_RATE: f64 = 500.0;
 /// Share of the closed loop's rate at which stalls show.
 const CALM: f64 = 0.15;
 
+/// A write lies in the write-ahead log and in a partition's.
+const COPIES: f64 = 2.0;
+
 const SESSIONS: u32 = 2_000;
 const NODES: u64 = 100_000;
 const VALUE: u32 = 100;
@@ -60,7 +63,7 @@ pub(super) fn main(args: &PlanArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let line = Line::new("calibrate");
     let memory = memory(&target, stop, &line)?;
     let mut runs = Runs { target: &target, stop, line: &line, done: 0, seen: Vec::new() };
-    let disk = runs.all(&memory)?;
+    let disk = runs.all()?;
     line.say("fitting");
     let seen = runs.seen;
     let costs = fit(&seen)?;
@@ -99,7 +102,7 @@ struct Runs<'a> {
 }
 
 impl Runs<'_> {
-    fn all(&mut self, memory: &MemoryCosts) -> anyhow::Result<DiskCosts> {
+    fn all(&mut self) -> anyhow::Result<DiskCosts> {
         let short = self.target.workload("get", 1, 1)?;
         let disk_short = self.on_stage(&short, |runs, stage| {
             let mut bytes_per_write = 0.0;
@@ -134,7 +137,7 @@ impl Runs<'_> {
         })?;
         let value_byte = ((disk_long - disk_short) / f64::from(LONG - VALUE)).max(1.0);
         let write = (disk_short - f64::from(VALUE) * value_byte).max(0.0);
-        Ok(DiskCosts { write, value_byte, znode: memory.mapped_znode, empty: 32.0 * 1024.0 * 1024.0 })
+        Ok(DiskCosts { write, value_byte, znode: write / COPIES, empty: 32.0 * 1024.0 * 1024.0 })
     }
 
     fn on_stage<T>(
@@ -186,7 +189,8 @@ fn observation(purpose: Purpose, workload: &Workload, outcome: &Outcome) -> anyh
         purpose,
         workload: workload.clone(),
         rate: outcome.rate,
-        server_us: server.cpu_us_per_op,
+        // What other threads do, such as writing partition logs, delays no reply.
+        server_us: server.busiest_thread * 1e6 / outcome.rate.max(1.0),
         generator_us: outcome.generator.cpu_us_per_op,
         busiest_server: server.busiest_thread,
         busiest_generator: outcome.generator.busiest_thread,
@@ -207,14 +211,8 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
         let per = |before: u64, after: u64| after.saturating_sub(before) as f64 * 1024.0 / count as f64;
         (per(before.anon_kib, after.anon_kib), per(before.file_kib, after.file_kib))
     };
-    let empty = look()?;
-    line.part("memory of sessions");
-    let all = asks(&target.servers, SESSIONS, Duration::from_secs(30), Some(20_000))?;
-    let crowd = Crowd::open(&all, stop, |open| line.count(open as u64, SESSIONS.into(), "sessions"))?;
-    let held = look()?;
-    crowd.close()?;
-    line.part("memory of nodes");
     let before = look()?;
+    line.part("memory of nodes");
     let plain = target.workload("get", 1, 1)?;
     let stage = Stage::prepare(&Workload { keys: NODES, values: ValueSizes::Fixed(VALUE), ..plain.clone() }, stop)?;
     let (filled, narrow) = (look()?, NODES);
@@ -228,20 +226,27 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
     let middle = look()?;
     let wide = Stage::prepare(&Workload { keys: WIDE_NODES, values: ValueSizes::Fixed(WIDE_VALUE), ..plain }, stop);
     let wide_filled = look()?;
+    // While the nodes are there, so that no memory is used again.
+    line.part("memory of sessions");
+    let all = asks(&target.servers, SESSIONS, Duration::from_secs(30), Some(20_000))?;
+    let crowd = Crowd::open(&all, stop, |open| line.count(open as u64, SESSIONS.into(), "sessions"))?;
+    let held = look()?;
+    crowd.close()?;
     line.say("cleaning up");
     stage.clean()?;
     wide?.clean()?;
     let (anon, mapped) = growth(before, filled, narrow);
     let (wide_anon, wide_mapped) = growth(middle, wide_filled, WIDE_NODES);
     let per_byte = |wide: f64, narrow: f64| ((wide - narrow) / f64::from(WIDE_VALUE - VALUE)).max(0.0);
-    let (value_byte, mapped_value_byte) = (per_byte(wide_anon, anon), per_byte(wide_mapped, mapped));
+    // What was not read yet is in the page cache, not mapped: a value takes its size in any case.
+    let (value_byte, mapped_value_byte) = (per_byte(wide_anon, anon), per_byte(wide_mapped, mapped).max(1.0));
     Ok(MemoryCosts {
-        empty: empty.anon_kib as f64 * 1024.0,
+        empty: before.anon_kib as f64 * 1024.0,
         znode: (anon - f64::from(VALUE) * value_byte).max(0.0),
         value_byte,
         mapped_znode: (mapped - f64::from(VALUE) * mapped_value_byte).max(0.0),
         mapped_value_byte,
-        session: growth(empty, held, SESSIONS.into()).0,
+        session: growth(wide_filled, held, SESSIONS.into()).0,
         watch: watches?,
     })
 }

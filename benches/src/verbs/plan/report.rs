@@ -137,7 +137,7 @@ pub(super) fn calibration(calibration: &Calibration) -> anyhow::Result<Document>
     ] {
         space.row([name.to_owned(), number(bytes)]);
     }
-    let columns = ["run", "rate /s", "model", "server us/op", "model", "p50", "model", "p99", "model"];
+    let columns = ["run", "rate /s", "model", "server thread us/op", "model", "p50", "model", "p99", "model"];
     let mut points = Table::new("What was measured, and what the model makes of it", &columns);
     for point in &calibration.points {
         points.row([
