@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use benches::stop::Stop;
-use benches::verbs::{clean, compare, fanout, fill, run, sessions, sweep};
+use benches::verbs::{clean, compare, fanout, fill, plan, run, sessions, sweep};
 use benches::{baseline, say};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -30,6 +30,8 @@ enum Verb {
     Sessions(Box<sessions::SessionsArgs>),
     /// Build a tree of many nodes.
     Fill(fill::FillArgs),
+    /// Capacity planning: what a deployment can carry, by a calibrated model.
+    Plan(Box<plan::PlanArgs>),
     /// Remove what aborted runs have left.
     Clean(clean::CleanArgs),
     /// A bare durable append and a bare loopback round trip.
@@ -69,6 +71,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Fanout(args) => fanout::main(&args, &stop),
         Verb::Sessions(args) => sessions::main(&args, &stop),
         Verb::Fill(args) => fill::main(&args, &stop),
+        Verb::Plan(args) => plan::main(&args, &stop),
         Verb::Clean(args) => clean::main(&args, &stop),
         Verb::Baseline { folder, seconds, pin, rate } => {
             let time = Duration::from_secs(seconds);

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod fanout;
 pub mod fill;
 pub mod flags;
+pub mod plan;
 pub mod progress;
 pub mod run;
 pub mod sessions;

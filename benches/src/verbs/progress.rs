@@ -29,6 +29,12 @@ impl Line {
         self.bar.set_message(what.to_owned());
     }
 
+    /// A part of the whole, shown before what follows.
+    pub fn part(&self, what: &str) {
+        self.bar.set_prefix(format!("{} {what}", self.prefix));
+        self.bar.set_message("");
+    }
+
     /// Something counted.
     pub fn count(&self, done: u64, all: u64, what: &str) {
         self.bar.set_position(done * 1000 / all.max(1));

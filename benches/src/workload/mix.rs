@@ -67,6 +67,11 @@ impl Op {
         }
     }
 
+    /// Whether it changes something, and so goes through the log.
+    pub fn writes(self) -> bool {
+        self.creates() || matches!(self, Op::Set | Op::Delete)
+    }
+
     /// Whether it makes a node.
     pub fn creates(self) -> bool {
         matches!(self, Op::Create | Op::CreateEphemeral | Op::CreateSequential | Op::Multi)

@@ -4,5 +4,6 @@
 
 mod accidents;
 mod measuring;
+mod planning;
 mod support;
 mod verbs;

@@ -52,6 +52,19 @@ fn a_stopped_server_shows_in_the_latencies_of_an_open_loop() {
     assert_eq!((outcome.errors, outcome.ended_early), (0, None));
 }
 
+/// The asked rate is what is sent, however many threads share the schedule: not one request of the measured time is left out.
+#[test]
+fn an_open_loop_sends_as_many_as_its_schedule_says() {
+    const RATE: u64 = 200;
+    let fixture = Fixture::new();
+    let load = Load::Open { schedule: Schedule::fixed(RATE as f64).unwrap(), poisson: false };
+    let workload = Workload { load, threads: 2, measure: Span::seconds(3), ..workload(fixture.servers(), "half") };
+    let outcome = measure(&workload, Some(fixture.server.pid()), &Stop::default()).unwrap();
+    assert_eq!((outcome.errors, outcome.ended_early), (0, None));
+    assert_eq!(outcome.latency_ns.len(), RATE * 3);
+    assert!((outcome.asked_rate.unwrap() / RATE as f64 - 1.0).abs() < 1e-6);
+}
+
 #[test]
 fn every_operation_is_answered_without_error() {
     let fixture = Fixture::new();

@@ -1,0 +1,148 @@
+//! What things cost, as measured.
+
+use super::distribution::Quantiles;
+use crate::workload::Op;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Idle times between which a sleep grows from short to deep, nanoseconds.
+const SHORT_IDLE_NS: f64 = 50_000.0;
+const DEEP_IDLE_NS: f64 = 2_000_000.0;
+
+/// All costs of time. The processor that they were measured on is in the conditions beside them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Costs {
+    /// A thread of the server.
+    pub server: ThreadCosts,
+    /// A thread of the generator.
+    pub generator: ThreadCosts,
+    /// Processor time of the server for each log write, microseconds.
+    pub flush_cpu_us: f64,
+    /// By operation.
+    pub operations: BTreeMap<Op, OpCosts>,
+    /// From a message to the begin of the turn of a thread that slept for it.
+    pub wake: Quantiles,
+    /// The same after a long sleep (milliseconds).
+    pub deep_wake: Quantiles,
+    /// How late a timer of the generator is.
+    pub timer: Quantiles,
+    /// A log write of one block until it is durable.
+    pub flush: Quantiles,
+    /// What every KiB of records adds to it, microseconds.
+    pub flush_per_kib_us: f64,
+    /// What keeps a thread from waking.
+    pub stalls: Stalls,
+    /// Between the servers of an ensemble.
+    pub peers: PeerCosts,
+}
+
+/// Times at which the processor of a thread that rests does something else, so that it wakes late: the host's other guests,
+/// the kernel's work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stalls {
+    /// How many, for each thread.
+    pub per_second: f64,
+    /// How long they last; exponentially distributed.
+    pub mean_us: f64,
+}
+
+/// Processor time of a thread's turns.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThreadCosts {
+    /// Of each turn, microseconds.
+    pub turn_us: f64,
+    /// Of each turn that begins with a sleep's end, in addition.
+    pub sleep_us: f64,
+    /// Of each message received and one sent.
+    pub message_us: f64,
+    /// The share of its processor that a thread gets which always has work, 0 to 1: the rest goes to the kernel's other
+    /// work and, on a virtual machine, to its host.
+    pub availability: f64,
+}
+
+/// Processor time of an operation beyond its messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpCosts {
+    /// Of the server with an empty value, microseconds.
+    pub server_us: f64,
+    /// For each KiB of the value.
+    pub server_kib_us: f64,
+    /// Of the generator.
+    pub generator_us: f64,
+    /// For each KiB of the value.
+    pub generator_kib_us: f64,
+    /// Bytes of its record in the log beside the value; 0 for a read.
+    pub log_bytes: f64,
+    /// How often the value is in that record.
+    pub log_values: f64,
+}
+
+/// Processor time between servers, microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerCosts {
+    /// Of a message, on each side.
+    pub message_us: f64,
+    /// Of the leader for each write and follower.
+    pub propose_us: f64,
+    /// Of a follower for each write of whoever.
+    pub follow_us: f64,
+    /// Of the leader for a write that a follower hands it, in addition.
+    pub forward_us: f64,
+}
+
+impl Costs {
+    /// On a processor so many times as fast as the calibrated one. What the kernel and the disk make threads wait stays.
+    #[must_use]
+    pub fn at_speed(&self, speed: f64) -> Costs {
+        let thread = |costs: ThreadCosts| ThreadCosts {
+            turn_us: costs.turn_us / speed,
+            sleep_us: costs.sleep_us / speed,
+            message_us: costs.message_us / speed,
+            ..costs
+        };
+        let operation = |costs: &OpCosts| OpCosts {
+            server_us: costs.server_us / speed,
+            server_kib_us: costs.server_kib_us / speed,
+            generator_us: costs.generator_us / speed,
+            generator_kib_us: costs.generator_kib_us / speed,
+            ..*costs
+        };
+        let peers = self.peers;
+        Costs {
+            server: thread(self.server),
+            generator: thread(self.generator),
+            flush_cpu_us: self.flush_cpu_us / speed,
+            operations: self.operations.iter().map(|(op, costs)| (*op, operation(costs))).collect(),
+            peers: PeerCosts {
+                message_us: peers.message_us / speed,
+                propose_us: peers.propose_us / speed,
+                follow_us: peers.follow_us / speed,
+                forward_us: peers.forward_us / speed,
+            },
+            ..self.clone()
+        }
+    }
+
+    /// A log write of so many bytes, at quantile `u` of the distribution.
+    pub(super) fn flush_us(&self, bytes: f64, u: f64) -> f64 {
+        self.flush.at(u) + self.flush_per_kib_us * bytes / 1024.0
+    }
+
+    /// From a message, or the time of a timer, to the begin of a turn after so long a sleep, nanoseconds. What varies is
+    /// put on the server's side alone, as both together were measured.
+    pub(super) fn wake_ns(&self, generator: bool, by_timer: bool, idle_ns: u64, u: f64) -> u64 {
+        if by_timer {
+            return (self.timer.at(u) * 1e3) as u64;
+        }
+        let u = if generator { 0.5 } else { u };
+        let depth = (idle_ns as f64).max(1.0).ln();
+        let depth = (depth - SHORT_IDLE_NS.ln()) / (DEEP_IDLE_NS.ln() - SHORT_IDLE_NS.ln());
+        let (short, deep, depth) = (self.wake.at(u), self.deep_wake.at(u), depth.clamp(0.0, 1.0));
+        ((short + (deep - short) * depth) * 1e3) as u64
+    }
+}

@@ -1,0 +1,267 @@
+//! Measuring the model's parameters.
+
+use super::target::Target;
+use super::{PlanArgs, conditions, deliver, report};
+use crate::driver::crowd::Crowd;
+use crate::driver::{Bulk, Outcome, Stage, run};
+use crate::plan::calibration::{Calibration, DiskCosts, MemoryCosts, Point, SCHEMA};
+use crate::plan::distribution::Quantiles;
+use crate::plan::fitting::{Observation, Purpose, fit};
+use crate::plan::{Setting, predict};
+use crate::process::{Resident, resident};
+use crate::say;
+use crate::stop::Stop;
+use crate::verbs::progress::Line;
+use crate::wire::request;
+use crate::wire::session::asks;
+use crate::workload::{Load, Schedule, Span, ValueSizes, WatchKind, Workload};
+use anyhow::{Context, bail};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Connections and unanswered requests of the runs that tell how costs fall with batches.
+const BATCHES: [(&str, u32, u32); 12] = [
+    ("get", 1, 1),
+    ("get", 1, 16),
+    ("get", 4, 1),
+    ("get", 16, 1),
+    ("get", 50, 1),
+    ("get", 200, 1),
+    ("get", 50, 16),
+    ("set", 1, 1),
+    ("set", 8, 1),
+    ("set", 50, 1),
+    ("set", 200, 1),
+    ("set", 50, 16),
+];
+/// The other operations. A delete needs something to delete.
+const OPERATIONS: [&str; 8] =
+    ["exists", "children", "sync", "create", "create=1,delete=1", "create_ephemeral", "create_sequential", "multi"];
+const OPERATION_AT: (u32, u32) = (50, 4);
+/// Values of the runs that tell what size costs, and their keys.
+const LONG: u32 = 16_384;
+const LONGER: u32 = 65_536;
+const LONG_KEYS: u64 = 200;
+/// Rate of an open loop between whose requests everything sleeps.
+const SLEEPY_RATE: f64 = 500.0;
+/// Share of the closed loop's rate at which stalls show.
+const CALM: f64 = 0.15;
+
+/// A write lies in the write-ahead log and in a partition's.
+const COPIES: f64 = 2.0;
+
+const SESSIONS: u32 = 2_000;
+const NODES: u64 = 100_000;
+const VALUE: u32 = 100;
+const WIDE_NODES: u64 = 20_000;
+const WIDE_VALUE: u32 = 2_000;
+const WATCHES: u64 = 100_000;
+
+pub(super) fn main(args: &PlanArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let target = Target::of(args)?;
+    let conditions = conditions(&target, args.seed);
+    let line = Line::new("calibrate");
+    let memory = memory(&target, stop, &line)?;
+    let mut runs = Runs { target: &target, stop, line: &line, done: 0, seen: Vec::new() };
+    let disk = runs.all()?;
+    line.say("fitting");
+    let seen = runs.seen;
+    let costs = fit(&seen)?;
+    let points = seen.iter().map(|seen| {
+        let predicted = predict(&costs, &seen.workload, Setting::here());
+        Point {
+            what: describe(&seen.workload),
+            rate: (seen.rate, predicted.rate),
+            server_us: (seen.server_us, predicted.server_us),
+            p50_us: (seen.latency.at(0.5), predicted.p50_us),
+            p99_us: (seen.latency.at(0.99), predicted.p99_us),
+        }
+    });
+    let calibration = Calibration { schema: SCHEMA, points: points.collect(), costs, memory, disk, conditions };
+    drop(line);
+    calibration.write(&args.calibration)?;
+    say::note(&format!("calibration: {}", args.calibration.display()));
+    deliver(&report::calibration(&calibration)?, &args.output, stop)
+}
+
+fn describe(workload: &Workload) -> String {
+    let values = workload.values.mean();
+    let size = if values == 100.0 { String::new() } else { format!(", {values:.0} bytes") };
+    match workload.asked_rate() {
+        Some(rate) => format!("{}, {rate:.0}/s{size}", workload.mix),
+        None => format!("{}, {} x {}{size}", workload.mix, workload.connections, workload.outstanding),
+    }
+}
+
+struct Runs<'a> {
+    target: &'a Target,
+    stop: &'a Stop,
+    line: &'a Line,
+    done: usize,
+    seen: Vec<Observation>,
+}
+
+impl Runs<'_> {
+    fn all(&mut self) -> anyhow::Result<DiskCosts> {
+        let short = self.target.workload("get", 1, 1)?;
+        let disk_short = self.on_stage(&short, |runs, stage| {
+            let mut bytes_per_write = 0.0;
+            for (mix, connections, outstanding) in BATCHES {
+                let workload = runs.target.workload(mix, connections, outstanding)?;
+                bytes_per_write = runs.run(stage, Purpose::Batches, &workload)?;
+            }
+            for mix in OPERATIONS {
+                let (connections, outstanding) = OPERATION_AT;
+                runs.run(stage, Purpose::Operation, &runs.target.workload(mix, connections, outstanding)?)?;
+            }
+            let fastest = runs.seen.iter().filter(|seen| seen.workload.outstanding == 1).map(|seen| seen.rate);
+            let calm = CALM * fastest.fold(1.0, f64::max);
+            for (purpose, rate, times) in [(Purpose::DeepSleep, SLEEPY_RATE, 2), (Purpose::Stalls, calm, 3)] {
+                let plain = runs.target.workload("get", 50, 1000)?;
+                let load = Load::Open { schedule: Schedule::fixed(rate)?, poisson: false };
+                let measure = Span(plain.measure.0 * times);
+                runs.run(stage, purpose, &Workload { load, measure, ..plain })?;
+            }
+            Ok(bytes_per_write)
+        })?;
+        let long =
+            |workload: Workload, bytes: u32| Workload { values: ValueSizes::Fixed(bytes), keys: LONG_KEYS, ..workload };
+        let stage_of = long(short, LONG);
+        let disk_long = self.on_stage(&stage_of, |runs, stage| {
+            let mut bytes_per_write = 0.0;
+            for mix in ["get", "create", "set"] {
+                bytes_per_write = runs.run(stage, Purpose::Size, &long(runs.target.workload(mix, 16, 2)?, LONG))?;
+            }
+            runs.run(stage, Purpose::LongRecord, &long(runs.target.workload("set", 1, 1)?, LONGER))?;
+            Ok(bytes_per_write)
+        })?;
+        let value_byte = ((disk_long - disk_short) / f64::from(LONG - VALUE)).max(1.0);
+        let write = (disk_short - f64::from(VALUE) * value_byte).max(0.0);
+        Ok(DiskCosts { write, value_byte, znode: write / COPIES, empty: 32.0 * 1024.0 * 1024.0 })
+    }
+
+    fn on_stage<T>(
+        &mut self,
+        workload: &Workload,
+        work: impl FnOnce(&mut Self, &Stage) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        self.line.say("making keys");
+        let stage = Stage::prepare(workload, self.stop)?;
+        let result = work(self, &stage);
+        self.line.say("cleaning up");
+        let cleaned = stage.clean();
+        let result = result?;
+        cleaned?;
+        Ok(result)
+    }
+
+    /// One run. Returns the bytes that each operation put on the disk.
+    fn run(&mut self, stage: &Stage, purpose: Purpose, workload: &Workload) -> anyhow::Result<f64> {
+        const ALL: usize = BATCHES.len() + OPERATIONS.len() + 6;
+        self.stop.check()?;
+        self.done += 1;
+        self.line.part(&format!("{} of {ALL}: {}", self.done, describe(workload)));
+        let before = written_bytes(self.target.process);
+        let outcome = complete(run(stage, workload, Some(self.target.process), self.stop, &mut |progress| {
+            self.line.run(progress)
+        })?)?;
+        let after = written_bytes(self.target.process);
+        self.seen.push(observation(purpose, workload, &outcome)?);
+        let all = outcome.rate * (workload.warm_up.0 + workload.measure.0).as_secs_f64();
+        Ok(before.zip(after).map_or(0.0, |(before, after)| after.saturating_sub(before) as f64 / all.max(1.0)))
+    }
+}
+
+/// A run that measured what it was to measure.
+pub(super) fn complete(outcome: Outcome) -> anyhow::Result<Outcome> {
+    match &outcome.ended_early {
+        Some(why) => bail!("{why}"),
+        None if outcome.errors > 0 => bail!("{} requests failed: {:?}", outcome.errors, outcome.record.errors),
+        None => Ok(outcome),
+    }
+}
+
+fn observation(purpose: Purpose, workload: &Workload, outcome: &Outcome) -> anyhow::Result<Observation> {
+    let server = outcome.server.context(
+        "the server's processor time cannot be read: has its process ended, or does it belong to somebody else?",
+    )?;
+    Ok(Observation {
+        purpose,
+        workload: workload.clone(),
+        rate: outcome.rate,
+        // What other threads do, such as writing partition logs, delays no reply.
+        server_us: server.busiest_thread * 1e6 / outcome.rate.max(1.0),
+        generator_us: outcome.generator.cpu_us_per_op,
+        busiest_server: server.busiest_thread,
+        busiest_generator: outcome.generator.busiest_thread,
+        latency: Quantiles::of(&outcome.latency_ns),
+        late_us: outcome.record.lag_ns.value_at_quantile(0.5) as f64 / 1e3,
+    })
+}
+
+/// Bytes that a process had written to disks so far.
+fn written_bytes(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
+}
+
+fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCosts> {
+    let look = || resident(target.process).context("the server's memory cannot be read");
+    let growth = |before: Resident, after: Resident, count: u64| {
+        let per = |before: u64, after: u64| after.saturating_sub(before) as f64 * 1024.0 / count as f64;
+        (per(before.anon_kib, after.anon_kib), per(before.file_kib, after.file_kib))
+    };
+    let before = look()?;
+    line.part("memory of nodes");
+    let plain = target.workload("get", 1, 1)?;
+    let stage = Stage::prepare(&Workload { keys: NODES, values: ValueSizes::Fixed(VALUE), ..plain.clone() }, stop)?;
+    let (filled, narrow) = (look()?, NODES);
+    line.part("memory of watches");
+    let watched = watch_all(target, &stage, stop).and_then(|bulk| Ok((look()?, bulk)));
+    let watches = match watched {
+        Ok((watched, bulk)) => bulk.close().map(|()| growth(filled, watched, WATCHES).0),
+        Err(error) => Err(error),
+    };
+    line.part("memory of values");
+    let middle = look()?;
+    let wide = Stage::prepare(&Workload { keys: WIDE_NODES, values: ValueSizes::Fixed(WIDE_VALUE), ..plain }, stop);
+    let wide_filled = look()?;
+    // While the nodes are there, so that no memory is used again.
+    line.part("memory of sessions");
+    let all = asks(&target.servers, SESSIONS, Duration::from_secs(30), Some(20_000))?;
+    let crowd = Crowd::open(&all, stop, |open| line.count(open as u64, SESSIONS.into(), "sessions"))?;
+    let held = look()?;
+    crowd.close()?;
+    line.say("cleaning up");
+    stage.clean()?;
+    wide?.clean()?;
+    let (anon, mapped) = growth(before, filled, narrow);
+    let (wide_anon, wide_mapped) = growth(middle, wide_filled, WIDE_NODES);
+    let per_byte = |wide: f64, narrow: f64| ((wide - narrow) / f64::from(WIDE_VALUE - VALUE)).max(0.0);
+    // What was not read yet is in the page cache, not mapped: a value takes its size in any case.
+    let (value_byte, mapped_value_byte) = (per_byte(wide_anon, anon), per_byte(wide_mapped, mapped).max(1.0));
+    Ok(MemoryCosts {
+        empty: before.anon_kib as f64 * 1024.0,
+        znode: (anon - f64::from(VALUE) * value_byte).max(0.0),
+        value_byte,
+        mapped_znode: (mapped - f64::from(VALUE) * mapped_value_byte).max(0.0),
+        mapped_value_byte,
+        session: growth(wide_filled, held, SESSIONS.into()).0,
+        watch: watches?,
+    })
+}
+
+/// One watch on each of many nodes.
+fn watch_all(target: &Target, stage: &Stage, stop: &Stop) -> anyhow::Result<Bulk> {
+    let mut bulk = Bulk::usual(&target.servers, stop)?;
+    let mut path = Vec::new();
+    let encode = |number: u64, xid: i32, out: &mut Vec<u8>| {
+        stage.tree().key(number, &mut path);
+        request::watch(out, xid, WatchKind::Data, &path);
+    };
+    bulk.all(WATCHES, encode, |answer| match answer.error {
+        0 => Ok(()),
+        error => bail!("a watch cannot be left: {}", crate::wire::reply::error_name(error)),
+    })?;
+    Ok(bulk)
+}
