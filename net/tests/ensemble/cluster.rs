@@ -41,6 +41,8 @@ pub struct Member {
     settings: Vec<(String, String)>,
     process: Option<Process>,
     starts: u32,
+    /// Its zoo.cfg names the data directory of another program.
+    is_migrated: bool,
 }
 
 /// An ensemble; its servers have the numbers 1 and up. Dropping it stops every server.
@@ -62,6 +64,7 @@ impl Cluster {
             settings: Vec::new(),
             process: None,
             starts: 0,
+            is_migrated: false,
         });
         Cluster { members: members.collect(), directory: temporary_directory() }
     }
@@ -93,7 +96,30 @@ impl Cluster {
     }
 
     pub fn data(&self, sid: usize) -> PathBuf {
-        self.directory.path().join(format!("data-{sid}"))
+        let member = self.member(sid);
+        let suffix = if member.is_migrated { "-migrated" } else { "" };
+        self.directory.path().join(format!("data-{sid}{suffix}"))
+    }
+
+    /// The member, which has been stopped, goes over to Ringkeeper, with the same zoo.cfg and an empty data directory.
+    /// Returns the directory of Apache ZooKeeper, which stays as it is.
+    pub fn migrate(&mut self, sid: usize) -> PathBuf {
+        let left = self.data(sid);
+        let member = &mut self.members[sid - 1];
+        assert_eq!(member.kind, Kind::Java);
+        (member.kind, member.is_migrated) = (Kind::Ringkeeper, true);
+        left
+    }
+
+    /// The member, which has been stopped, goes back to Apache ZooKeeper, whose data directory is empty then. Returns that
+    /// of Ringkeeper.
+    pub fn migrate_back(&mut self, sid: usize) -> PathBuf {
+        let left = self.data(sid);
+        let member = &mut self.members[sid - 1];
+        assert!(member.is_migrated);
+        (member.kind, member.is_migrated) = (Kind::Java, false);
+        fs::remove_dir_all(self.data(sid)).unwrap();
+        left
     }
 
     pub fn address(&self, sid: usize) -> SocketAddr {
@@ -117,7 +143,7 @@ impl Cluster {
         let data = self.data(sid);
         fs::create_dir_all(&data).unwrap();
         fs::write(data.join("myid"), sid.to_string()).unwrap();
-        let mut text = format!("dataDir={}\n", data.display());
+        let mut text = format!("dataDir={}\n", self.directory.path().join(format!("data-{sid}")).display());
         text += "tickTime=500\ninitLimit=60\nsyncLimit=20\nadmin.enableServer=false\n4lw.commands.whitelist=*\n";
         text += "maxClientCnxns=0\nmaxSessionTimeout=600000\nextendedTypesEnabled=true\n";
         for (key, value) in &self.member(sid).settings {
@@ -136,6 +162,9 @@ impl Cluster {
             Kind::Java => java_words(),
         };
         words.push(file.display().to_string());
+        if member.is_migrated {
+            words.extend(["--data-dir".to_owned(), data.display().to_string()]);
+        }
         member.starts += 1;
         let scratch = self.directory.path().join(format!("run-{sid}-{}", member.starts));
         member.process = Some(Process::spawn(&words, &scratch, member.client_port));
