@@ -13,6 +13,8 @@ mod history;
 mod joining;
 mod migration;
 mod mixed;
+mod network;
+mod partitions;
 mod sizes;
 mod strangers;
 mod tree;
