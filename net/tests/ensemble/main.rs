@@ -15,6 +15,7 @@ mod migration;
 mod mixed;
 mod network;
 mod partitions;
+mod read_only;
 mod sizes;
 mod strangers;
 mod tree;

@@ -5,6 +5,7 @@ mod cluster;
 mod lifecycle;
 pub(crate) mod model;
 pub(crate) mod random;
+mod read_only;
 mod replica;
 mod sessions;
 
