@@ -59,6 +59,9 @@ impl Role {
         assert!(self.mode == Mode::Replaying, "the log is replayed before anything else");
         if header.zxid > self.proposed {
             self.proposed = header.zxid;
+            if matches!(txn, Txn::CreateSession { .. }) {
+                self.ids.seen(header.client);
+            }
             self.outstanding.push(Proposal { header, txn, waiter: Waiter::Nobody, bytes: record.len(), record });
         }
     }
