@@ -52,7 +52,6 @@ const THROTTLE: &str = "request throttling is not there yet";
 const LEGACY_TTL: &str = "data of ZooKeeper 3.5.3 cannot be read here";
 const DIGEST: &str = "digests of the tree are not there yet";
 const CLOSE_TXN: &str = "the end of a session always names its ephemerals";
-const READ_ONLY: &str = "read-only mode is not there yet";
 const PREALLOC: &str = "segments of the log have the size walSegmentBytes";
 const PAUSES: &str = "there is no virtual machine to pause";
 
@@ -154,7 +153,7 @@ pub const KEYS: &[Key] = &[
     property("enforceQuota"),
     without("digest.enabled", Home::FileOrProperty, DIGEST),
     without("closeSessionTxn.enabled", Home::FileOrProperty, CLOSE_TXN),
-    without("readonlymode.enabled", Home::Property, READ_ONLY),
+    Key { name: "readonlymode.enabled", home: Home::FileOrEitherProperty, effect: Effect::Read },
     plain("znode.container.checkIntervalMs"),
     plain("znode.container.maxPerMinute"),
     plain("znode.container.maxNeverUsedIntervalMs"),

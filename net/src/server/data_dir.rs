@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf};
 pub const IMPORTING: &str = "importing";
 /// Marks the directory of a member that has lost something that it may have acknowledged.
 pub const REPAIRING: &str = "repairing";
+const IDENTITY: &str = "identity";
 const MAGIC: &[u8; 8] = b"RINGKEEP";
 const FORMAT_VERSION: u32 = 1;
 const IDENTITY_BYTES: usize = 8 + 4 + 4 + 8 + HashKey::BYTES + 4;
@@ -72,9 +73,17 @@ pub enum DataDirError {
     Unfinished(PathBuf),
     /// It holds somebody else's data.
     #[error(
-        "{0} holds the data of an Apache ZooKeeper server (version-2); Ringkeeper keeps its own format. Use an empty --data-dir"
+        "{0} holds the data of an Apache ZooKeeper server (version-2); Ringkeeper keeps its own format. Name a new \
+         directory by --data-dir and fill it with `ringkeeper import --from {0} --data-dir NEW`; a member of a running \
+         ensemble may also join with an empty directory that has nothing but its myid"
     )]
     ForeignData(PathBuf),
+    /// It holds somebody else's data beside its own.
+    #[error(
+        "{0} holds the data of an Apache ZooKeeper server (version-2) beside Ringkeeper's, and nothing tells which is the \
+         newer. Move what is out of date elsewhere: version-2, or all the rest but myid"
+    )]
+    MixedData(PathBuf),
 }
 
 /// What never changes about a data directory.
@@ -155,6 +164,8 @@ impl DataDir {
                 return Err(DataDirError::Missing(folder.to_path_buf()));
             }
         }
+        // Before anything is written there.
+        refuse_foreign_data(root)?;
         let wal = log_root.unwrap_or(root).join("wal");
         for folder in [root, &root.join("partitions"), &wal] {
             fs::create_dir_all(folder).map_err(|source| failed(folder, "create the folder", source))?;
@@ -163,13 +174,12 @@ impl DataDir {
         if root.join(IMPORTING).exists() {
             return Err(DataDirError::Unfinished(root.to_path_buf()));
         }
-        let path = root.join("identity");
+        let path = root.join(IDENTITY);
         let identity = match fs::read(&path) {
             Ok(bytes) => {
                 Identity::decode(&bytes).map_err(|reason| DataDirError::Identity { path: path.clone(), reason })?
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                refuse_foreign_data(root)?;
                 let identity = Identity::fresh(partitions).map_err(|source| failed(&path, "draw a key", source))?;
                 replace_file(&path, &identity.encode()).map_err(|source| failed(&path, "write", source))?;
                 identity
@@ -212,8 +222,11 @@ pub fn partition_file(folder: &Path, partition: u16, generation: u32, segment: u
 
 fn refuse_foreign_data(root: &Path) -> Result<(), DataDirError> {
     let version_2 = root.join("version-2");
-    let holds_data = fs::read_dir(&version_2).is_ok_and(|mut entries| entries.next().is_some());
-    if holds_data { Err(DataDirError::ForeignData(root.to_path_buf())) } else { Ok(()) }
+    if fs::read_dir(&version_2).map_or(true, |mut entries| entries.next().is_none()) {
+        return Ok(());
+    }
+    let refusal = if root.join(IDENTITY).exists() { DataDirError::MixedData } else { DataDirError::ForeignData };
+    Err(refusal(root.to_path_buf()))
 }
 
 fn failed(path: &Path, action: &'static str, source: io::Error) -> DataDirError {
@@ -262,6 +275,19 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("version-2")).unwrap();
         fs::write(root.path().join("version-2/log.1"), b"x").unwrap();
-        assert!(matches!(DataDir::open(root.path(), None, 64, true), Err(DataDirError::ForeignData(_))));
+        let refused = DataDir::open(root.path(), None, 64, true).unwrap_err();
+        assert!(matches!(refused, DataDirError::ForeignData(_)));
+        assert!(refused.to_string().contains("ringkeeper import --from"), "{refused}");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing was written there");
+    }
+
+    #[test]
+    fn data_of_both_kinds_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        drop(DataDir::open(root.path(), None, 64, true).unwrap());
+        fs::create_dir(root.path().join("version-2")).unwrap();
+        drop(DataDir::open(root.path(), None, 64, true).unwrap());
+        fs::write(root.path().join("version-2/log.1"), b"x").unwrap();
+        assert!(matches!(DataDir::open(root.path(), None, 64, true), Err(DataDirError::MixedData(_))));
     }
 }

@@ -154,6 +154,36 @@ pub fn restore_or_repair(context: &Context) -> Result<Restored, RestoreError> {
 /// # Errors
 /// [`RestoreError`]: nothing has been changed then.
 pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
+    let is_member = context.config.ensemble.is_distributed();
+    let Replayed { role, shards, acls, log } = replay_directory(context, is_member)?;
+    let zxid = role.committed();
+    let ReplayedLog { wal, recent } = log;
+    let seat = if is_member {
+        Seat::Member(Box::new(member(context, role, &wal, recent)?))
+    } else {
+        Seat::Alone(Box::new(role))
+    };
+    Ok(Restored { zxid, shards, seat, wal, acls })
+}
+
+/// Restores, for nobody to serve, what a data directory holds and knows to be committed: what is in its log behind that may
+/// yet be cut off, if it is a member's.
+///
+/// # Errors
+/// [`RestoreError`]: nothing has been changed then.
+pub fn restore_committed(context: &Context) -> Result<(Role, Vec<ShardHost>), RestoreError> {
+    replay_directory(context, true).map(|replayed| (replayed.role, replayed.shards))
+}
+
+/// What a data directory holds, nobody being told yet.
+struct Replayed {
+    role: Role,
+    shards: Vec<ShardHost>,
+    acls: AclTable,
+    log: ReplayedLog,
+}
+
+fn replay_directory(context: &Context, is_member: bool) -> Result<Replayed, RestoreError> {
     let begun = Instant::now();
     let role_config = role_config(context);
     let mut actions = Vec::new();
@@ -173,7 +203,7 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
     let loaded = begun.elapsed();
     let mut acls = AclTable::default();
     carry_out(&mut actions, &mut role, &mut shards, &mut acls);
-    let log = replay_log(context, base, &mut role, &mut shards, &mut acls)?;
+    let log = replay_log(context, is_member, base, &mut role, &mut shards, &mut acls)?;
     info!(
         znodes = role.ledger().node_count(),
         checkpoint = %checkpoint,
@@ -182,14 +212,7 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
         log_ms = (begun.elapsed() - loaded).as_millis() as u64,
         "restored"
     );
-    let zxid = role.committed();
-    let ReplayedLog { wal, recent } = log;
-    let seat = if context.config.ensemble.is_distributed() {
-        Seat::Member(Box::new(member(context, role, &wal, recent)?))
-    } else {
-        Seat::Alone(Box::new(role))
-    };
-    Ok(Restored { zxid, shards, seat, wal, acls })
+    Ok(Replayed { role, shards, acls, log })
 }
 
 /// Bytes of recent transactions that a member keeps in memory for those that lag.
@@ -539,23 +562,23 @@ struct ReplayedLog {
 
 fn replay_log(
     context: &Context,
+    is_member: bool,
     base: Checkpoint,
     role: &mut Role,
     shards: &mut [ShardHost],
     acls: &mut AclTable,
 ) -> Result<ReplayedLog, RestoreError> {
-    let distributed = context.config.ensemble.is_distributed();
     let checkpoint = base.zxid();
     let mut segments = wal_segments(&context.wal)?;
     let directory = DirectoryId(context.directory_id);
     let mut replay = Replay { role, shards, acls, actions: Vec::new(), failure: None };
     let verdict = judge(&mut segments, directory, base, &mut |zxid, bytes| {
-        if !distributed && zxid > checkpoint {
+        if !is_member && zxid > checkpoint {
             replay.committed(zxid, bytes);
         }
     });
     let verdict = match verdict {
-        Verdict::Damage(damage) if distributed => {
+        Verdict::Damage(damage) if is_member => {
             repair::without_covered(context, &mut segments, base, &damage)?.unwrap_or(Verdict::Damage(damage))
         }
         verdict => verdict,
@@ -571,11 +594,11 @@ fn replay_log(
             recovered
         }
         Verdict::Damage(damage) => {
-            return Err(RestoreError::WalDamage(format!("{damage}. {}", damage.remedy(!distributed))));
+            return Err(RestoreError::WalDamage(format!("{damage}. {}", damage.remedy(!is_member))));
         }
     };
     let mut recent = VecDeque::new();
-    if distributed {
+    if is_member {
         // Of a member's log only what is known to be committed takes effect; the rest waits for a leader's word.
         let committed = recovered.committed().max(checkpoint);
         let (layout, last) = (recovered.layout(), recovered.last());
@@ -613,7 +636,7 @@ fn replay_log(
     let keep_records = u64::from(storage.autopurge_snap_retain_count) * u64::from(storage.snap_count);
     let config = WalConfig {
         segment_bytes: storage.wal_segment_bytes,
-        keep_records: if distributed { keep_records } else { 0 },
+        keep_records: if is_member { keep_records } else { 0 },
         keep_bytes: KEEP_BYTES,
         backlog_bytes_max: 256 << 20,
         ..WalConfig::new(directory)

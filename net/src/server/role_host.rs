@@ -36,6 +36,9 @@ const CHECKPOINT_PAUSE: i64 = 9;
 /// And at the most this, in milliseconds, or starting again would take long.
 const CHECKPOINT_PAUSE_MAX_MS: i64 = 5_000;
 
+/// The least time without a leader before clients are served read-only, in milliseconds (`QuorumPeer.run`).
+const READ_ONLY_AFTER_MS: i64 = 2_000;
+
 /// Whose role it is.
 pub enum Seat {
     /// An ensemble of one.
@@ -88,6 +91,10 @@ pub struct RoleHost {
     /// It is to become the state when the checkpoint under way is over: two manifests must not cross.
     seal_is_due: bool,
     incoming_count: u64,
+    /// How long a member looks for a leader until it serves clients that only read; `None`: for ever.
+    read_only_after_ms: Option<i64>,
+    /// When that will be, on the monotonic clock.
+    read_only_at_ms: Option<i64>,
 }
 
 /// What the member hears when the log has its new end.
@@ -138,6 +145,13 @@ impl RoleHost {
             incoming: None,
             seal_is_due: false,
             incoming_count: 0,
+            read_only_after_ms: context
+                .config
+                .local
+                .session
+                .read_only_mode_enabled
+                .then(|| i64::from(context.config.ensemble.tick_time_ms).max(READ_ONLY_AFTER_MS)),
+            read_only_at_ms: None,
             wal,
             snapshots: Snapshots::new(Arc::clone(&topology)),
             topology,
@@ -186,7 +200,10 @@ impl RoleHost {
     pub fn next_deadline(&self) -> Option<i64> {
         match &self.seat {
             Seat::Alone(role) => role.next_deadline(),
-            Seat::Member(member) => member.node().and_then(node::Node::next_deadline),
+            Seat::Member(member) => {
+                let deadline = member.node().and_then(node::Node::next_deadline);
+                [deadline, self.read_only_at_ms].into_iter().flatten().min()
+            }
         }
     }
 
@@ -204,6 +221,7 @@ impl RoleHost {
             }
             Seat::Member(member) => {
                 let actions = member.begin(now, reactor)?;
+                self.stands_as(now, node::Standing::Looking);
                 self.carry_out_for_member(now, actions, post);
                 self.tell_log_base(now, post);
             }
@@ -228,7 +246,32 @@ impl RoleHost {
     pub fn tick(&mut self, now: Now, post: &mut Post) {
         match &self.seat {
             Seat::Alone(_) => self.step(now, Input::Tick, post),
-            Seat::Member(_) => self.step_member(now, node::Input::Tick, post),
+            Seat::Member(_) => {
+                self.step_member(now, node::Input::Tick, post);
+                if self.read_only_at_ms.is_some_and(|at| at <= now.mono_ms) {
+                    self.serve_read_only(now, post);
+                }
+            }
+        }
+    }
+
+    /// A member that looks for a leader will serve clients that only read, unless it finds one soon.
+    fn stands_as(&mut self, now: Now, standing: node::Standing) {
+        let is_looking = standing == node::Standing::Looking;
+        self.read_only_at_ms = self.read_only_after_ms.filter(|_| is_looking).map(|after_ms| now.mono_ms + after_ms);
+    }
+
+    fn serve_read_only(&mut self, now: Now, post: &mut Post) {
+        self.read_only_at_ms = None;
+        self.step(now, Input::ServeReadOnly, post);
+        self.status.set_read_only();
+        info!("no leader is in sight: clients that only read are served");
+        self.serve_as(Serving::ReadOnly, post);
+    }
+
+    fn serve_as(&self, serving: Serving, post: &mut Post) {
+        for core in 0..self.topology.cores() {
+            post.send(CoreId(core), Mail::Serving(serving));
         }
     }
 
@@ -302,10 +345,8 @@ impl RoleHost {
                     if let Some(node) = member.node() {
                         self.status.set(node);
                     }
-                    let serving = if standing.serves() { Serving::ReadWrite } else { Serving::No };
-                    for core in 0..self.topology.cores() {
-                        post.send(CoreId(core), Mail::Serving(serving));
-                    }
+                    self.stands_as(now, standing);
+                    self.serve_as(if standing.serves() { Serving::ReadWrite } else { Serving::No }, post);
                 }
                 node::Action::Repaired => {
                     if let Err(problem) = repair::ended(&self.context) {

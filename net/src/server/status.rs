@@ -24,6 +24,7 @@ struct Member {
     followers: u64,
     non_voting: u64,
     observers: u64,
+    is_read_only: bool,
 }
 
 impl Status {
@@ -43,12 +44,24 @@ impl Status {
             followers: voting,
             non_voting: followers.len() as u64 - voting,
             observers: observers.len() as u64,
+            is_read_only: false,
         });
+    }
+
+    /// The member, which looks for a leader, serves clients that only read, until the next [`Self::set`].
+    pub fn set_read_only(&self) {
+        if let Some(member) = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).member {
+            member.is_read_only = true;
+        }
     }
 
     /// As `srvr` shows it.
     pub fn state(&self) -> ServerState {
-        match self.member().map(|member| member.standing) {
+        let member = self.member();
+        if member.as_ref().is_some_and(|member| member.is_read_only) {
+            return ServerState::ReadOnly;
+        }
+        match member.map(|member| member.standing) {
             None => ServerState::Standalone,
             Some(Standing::Leading | Standing::Preparing) => ServerState::Leader,
             Some(Standing::Observing) => ServerState::Observer,

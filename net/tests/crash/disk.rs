@@ -1,83 +1,27 @@
 //! Disks that are full or read-only: a clear end, and nothing acknowledged is lost.
-//!
-//! The disk is a small tmpfs in a mount namespace of the test's own.
 
+use crate::support::disk::SmallDisk;
 use crate::support::is_reference;
 use crate::support::raw::Raw;
 use crate::support::record::{self, op};
-use crate::support::server::{Server, ServerConfig, free_port, temporary_directory};
+use crate::support::server::{Server, ServerConfig, free_port};
 use crate::support::session::{Hello, Message, Session};
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A namespace whose holder waits for its input to end, with a tmpfs at `mount`.
-struct SmallDisk {
-    holder: Child,
-    mount: PathBuf,
-    user_namespace: bool,
-    _directory: TempDir,
+fn config(disk: &SmallDisk) -> ServerConfig {
+    let words = disk.inside();
+    ServerConfig::new(2).wrapped(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-impl SmallDisk {
-    /// `None` where mounting is not permitted.
-    fn new(mebibytes: u32) -> Option<SmallDisk> {
-        let directory = temporary_directory();
-        let mount = directory.path().join("disk");
-        std::fs::create_dir(&mount).unwrap();
-        let script = format!(
-            "mount -t tmpfs -o size={mebibytes}m tmpfs '{}' && echo ready && exec cat >/dev/null",
-            mount.display()
-        );
-        for arguments in [&["-m"][..], &["-r", "-m"]] {
-            let mut command = Command::new("unshare");
-            command.args(arguments).args(["sh", "-c", &script]);
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-            let Ok(mut holder) = command.spawn() else { continue };
-            let mut line = String::new();
-            BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
-            if line == "ready\n" {
-                let user_namespace = arguments.len() == 2;
-                return Some(SmallDisk { holder, mount, user_namespace, _directory: directory });
-            }
-            holder.wait().unwrap();
-        }
+/// The disk, unless mounting is not permitted: the limit on file sizes stands in for it then.
+fn small_disk(mebibytes: u32) -> Option<SmallDisk> {
+    let disk = SmallDisk::new(mebibytes);
+    if disk.is_none() {
         println!("mounting a tmpfs is not permitted here; the limit on file sizes stands in for it");
-        None
     }
-
-    /// What runs a command inside.
-    fn inside(&self) -> Vec<String> {
-        let mut words = vec!["nsenter".to_owned(), "-t".to_owned(), self.holder.id().to_string(), "-m".to_owned()];
-        if self.user_namespace {
-            words.extend(["-U".to_owned(), "--preserve-credentials".to_owned()]);
-        }
-        words.push("--".to_owned());
-        words
-    }
-
-    fn config(&self) -> ServerConfig {
-        let words = self.inside();
-        ServerConfig::new(2).wrapped(&words.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    fn remount(&self, options: &str) {
-        let words = self.inside();
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(["mount", "-o", &format!("remount,{options}")]).arg(&self.mount);
-        assert!(command.status().unwrap().success(), "remount {options}");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        drop(self.holder.stdin.take());
-        let _ = self.holder.wait();
-    }
+    disk
 }
 
 /// Writes nodes of `size` bytes until the connection ends, or answers stay out, or `most` are answered: how many were.
@@ -105,9 +49,9 @@ fn verify(server: &Server, answered: usize, size: usize) {
 
 #[test]
 fn a_full_disk_ends_the_server_and_loses_nothing() {
-    let Some(disk) = SmallDisk::new(160) else { return };
+    let Some(disk) = small_disk(160) else { return };
     let size = 400_000;
-    let mut server = disk.config().start_in(&disk.mount);
+    let mut server = config(&disk).start_in(disk.path());
     let mut session = Session::open(server.address());
     let answered = write_until_refused(&mut session, 0, 2_000, size);
     assert!(answered > 0, "the disk must hold something");
@@ -132,15 +76,15 @@ fn a_full_disk_ends_the_server_and_loses_nothing() {
 
 #[test]
 fn a_read_only_directory_is_refused() {
-    let Some(disk) = SmallDisk::new(400) else { return };
-    let data = disk.mount.clone();
-    let mut server = disk.config().start_in(&data);
+    let Some(disk) = small_disk(400) else { return };
+    let data = disk.path().to_owned();
+    let mut server = config(&disk).start_in(&data);
     let mut session = Session::open(server.address());
     let answered = write_until_refused(&mut session, 0, 20, 1_000);
     assert_eq!(answered, 20);
     server.stop();
     disk.remount("ro");
-    let mut refused = disk.config().spawn(&data, free_port());
+    let mut refused = config(&disk).spawn(&data, free_port());
     let status = refused.wait_for_exit(LIMIT);
     let log = refused.log();
     if is_reference() {

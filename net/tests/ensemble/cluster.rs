@@ -9,7 +9,8 @@ use rustix::process::Signal;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -35,12 +36,19 @@ pub struct Member {
     pub kind: Kind,
     pub sid: usize,
     observer: bool,
+    host: Ipv4Addr,
     client_port: u16,
     pub quorum_port: u16,
     pub election_port: u16,
     settings: Vec<(String, String)>,
+    /// What runs its program, and whatever looks after its data directory.
+    wrapper: Vec<String>,
+    /// Where its data directory is, unless beside those of the others.
+    folder: Option<PathBuf>,
     process: Option<Process>,
     starts: u32,
+    /// Its zoo.cfg names the data directory of another program.
+    is_migrated: bool,
 }
 
 /// An ensemble; its servers have the numbers 1 and up. Dropping it stops every server.
@@ -56,12 +64,16 @@ impl Cluster {
             kind: *kind,
             sid: index + 1,
             observer: index + observers >= kinds.len(),
+            host: Ipv4Addr::LOCALHOST,
             client_port: free_port(),
             quorum_port: free_port(),
             election_port: free_port(),
             settings: Vec::new(),
+            wrapper: Vec::new(),
+            folder: None,
             process: None,
             starts: 0,
+            is_migrated: false,
         });
         Cluster { members: members.collect(), directory: temporary_directory() }
     }
@@ -92,12 +104,50 @@ impl Cluster {
         self.members[sid - 1].settings.push((key.to_owned(), value.to_owned()));
     }
 
+    /// A member's address, and the words that run a command where it is.
+    pub fn place(&mut self, sid: usize, host: Ipv4Addr, wrapper: Vec<String>) {
+        let member = &mut self.members[sid - 1];
+        (member.host, member.wrapper) = (host, wrapper);
+    }
+
+    /// The folder of a member's data directory, as seen by a command that is run by these words.
+    pub fn store(&mut self, sid: usize, folder: &Path, wrapper: Vec<String>) {
+        let member = &mut self.members[sid - 1];
+        (member.folder, member.wrapper) = (Some(folder.to_owned()), wrapper);
+    }
+
     pub fn data(&self, sid: usize) -> PathBuf {
-        self.directory.path().join(format!("data-{sid}"))
+        let suffix = if self.member(sid).is_migrated { "-migrated" } else { "" };
+        self.folder(sid).join(format!("data-{sid}{suffix}"))
+    }
+
+    fn folder(&self, sid: usize) -> &Path {
+        self.member(sid).folder.as_deref().unwrap_or(self.directory.path())
+    }
+
+    /// The member, which has been stopped, goes over to Ringkeeper, with the same zoo.cfg and an empty data directory.
+    /// Returns the directory of Apache ZooKeeper, which stays as it is.
+    pub fn migrate(&mut self, sid: usize) -> PathBuf {
+        let left = self.data(sid);
+        let member = &mut self.members[sid - 1];
+        assert_eq!(member.kind, Kind::Java);
+        (member.kind, member.is_migrated) = (Kind::Ringkeeper, true);
+        left
+    }
+
+    /// The member, which has been stopped, goes back to Apache ZooKeeper, whose data directory is empty then. Returns that
+    /// of Ringkeeper.
+    pub fn migrate_back(&mut self, sid: usize) -> PathBuf {
+        let left = self.data(sid);
+        let member = &mut self.members[sid - 1];
+        assert!(member.is_migrated);
+        (member.kind, member.is_migrated) = (Kind::Java, false);
+        fs::remove_dir_all(self.data(sid)).unwrap();
+        left
     }
 
     pub fn address(&self, sid: usize) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.member(sid).client_port))
+        SocketAddr::from((self.member(sid).host, self.member(sid).client_port))
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -115,9 +165,8 @@ impl Cluster {
     /// Starts a member, on what its last run has left.
     pub fn start(&mut self, sid: usize) {
         let data = self.data(sid);
-        fs::create_dir_all(&data).unwrap();
-        fs::write(data.join("myid"), sid.to_string()).unwrap();
-        let mut text = format!("dataDir={}\n", data.display());
+        self.write_myid(sid, &data);
+        let mut text = format!("dataDir={}\n", self.folder(sid).join(format!("data-{sid}")).display());
         text += "tickTime=500\ninitLimit=60\nsyncLimit=20\nadmin.enableServer=false\n4lw.commands.whitelist=*\n";
         text += "maxClientCnxns=0\nmaxSessionTimeout=600000\nextendedTypesEnabled=true\n";
         for (key, value) in &self.member(sid).settings {
@@ -126,19 +175,34 @@ impl Cluster {
         for member in &self.members {
             let role = if member.observer { "observer" } else { "participant" };
             let (quorum, election, client) = (member.quorum_port, member.election_port, member.client_port);
-            writeln!(text, "server.{}=127.0.0.1:{quorum}:{election}:{role};127.0.0.1:{client}", member.sid).unwrap();
+            let (sid, host) = (member.sid, member.host);
+            writeln!(text, "server.{sid}={host}:{quorum}:{election}:{role};{host}:{client}").unwrap();
         }
         let file = self.directory.path().join(format!("zoo-{sid}.cfg"));
         fs::write(&file, text).unwrap();
         let member = &mut self.members[sid - 1];
-        let mut words = match member.kind {
-            Kind::Ringkeeper => vec![ringkeeper_binary().display().to_string(), "serve".to_owned()],
-            Kind::Java => java_words(),
-        };
+        let mut words = member.wrapper.clone();
+        match member.kind {
+            Kind::Ringkeeper => words.extend([ringkeeper_binary().display().to_string(), "serve".to_owned()]),
+            Kind::Java => words.extend(java_words()),
+        }
         words.push(file.display().to_string());
+        if member.is_migrated {
+            words.extend(["--data-dir".to_owned(), data.display().to_string()]);
+        }
         member.starts += 1;
         let scratch = self.directory.path().join(format!("run-{sid}-{}", member.starts));
         member.process = Some(Process::spawn(&words, &scratch, member.client_port));
+    }
+
+    /// By the member's wrapper, since its data directory may be out of sight here.
+    fn write_myid(&self, sid: usize, data: &Path) {
+        let script = r#"mkdir -p "$1" && echo "$2" > "$1/myid""#;
+        let mut words = self.member(sid).wrapper.clone();
+        words.extend(["sh", "-c", script, "sh"].map(str::to_owned));
+        words.extend([data.display().to_string(), sid.to_string()]);
+        let status = Command::new(&words[0]).args(&words[1..]).status().unwrap();
+        assert!(status.success(), "{words:?}: {status}");
     }
 
     pub fn process(&mut self, sid: usize) -> &mut Process {

@@ -1,7 +1,10 @@
 //! Servers killed and paused under load: nothing acknowledged is lost, and all are equal in the end.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Kind, PATIENCE};
 use crate::history::{self, Load};
+use crate::support::disk::SmallDisk;
+use crate::support::record::{self, err, op};
+use crate::support::skip;
 use crate::tree::assert_equal;
 
 /// Writes between two faults.
@@ -95,6 +98,69 @@ fn a_paused_follower_does_not_hold_up_the_others() {
     load.await_progress(PROGRESS);
     cluster.resume(paused);
     cluster.await_mode(paused, "follower");
+    load.await_progress(PROGRESS);
+    let written = load.finish();
+    history::check(&cluster, &all, &written);
+    assert_equal(&cluster, &all);
+    cluster.check_health();
+}
+
+#[test]
+fn all_are_restarted_one_after_the_other() {
+    let mut cluster = Cluster::serving(3);
+    let all = cluster.all();
+    let leader = cluster.await_leader(&all);
+    let load = Load::start(&cluster, 3);
+    let mut order = cluster.others(&[leader]);
+    order.push(leader);
+    for sid in order {
+        load.await_progress(PROGRESS);
+        cluster.stop(sid);
+        load.await_progress(PROGRESS);
+        cluster.start(sid);
+        cluster.await_mode(sid, "follower");
+    }
+    load.await_progress(PROGRESS);
+    let written = load.finish();
+    history::check(&cluster, &all, &written);
+    assert_equal(&cluster, &all);
+    cluster.check_health();
+}
+
+#[test]
+fn a_full_disk_ends_one_server_alone() {
+    let Some(disk) = SmallDisk::new(160) else { return skip("mounting a tmpfs is not permitted here") };
+    let mut cluster = Cluster::of(&[Kind::Ringkeeper; 3], 0);
+    // Not the highest number, which is elected.
+    let full = 1;
+    cluster.store(full, disk.path(), disk.inside());
+    cluster.start_all();
+    let all = cluster.all();
+    let leader = cluster.await_leader(&all);
+    assert_ne!(leader, full);
+    let load = Load::start(&cluster, 3);
+    load.await_progress(PROGRESS);
+    let mut session = cluster.session(leader);
+    let mut count = 0;
+    while cluster.process(full).exited().is_none() {
+        assert!(count < 2_000, "800 MB cannot fit");
+        session.create(&format!("/large-{count}"), &vec![7; 400_000]);
+        count += 1;
+    }
+    let status = cluster.process(full).wait_for_exit(PATIENCE);
+    let log = cluster.process(full).log();
+    assert!(status.code().is_some_and(|code| code != 0), "{status}\n{log}");
+    assert!(log.to_lowercase().contains("space"), "the message does not say what is missing:\n{log}");
+
+    load.await_progress(PROGRESS);
+    cluster.await_mode(leader, "leader");
+    // The trees are compared in the end: a few large nodes are enough for that.
+    for number in 3..count {
+        assert_eq!(session.err(op::DELETE, &record::path_int(&format!("/large-{number}"), -1)), err::OK);
+    }
+    disk.remount("size=2000m");
+    cluster.start(full);
+    cluster.await_mode(full, "follower");
     load.await_progress(PROGRESS);
     let written = load.finish();
     history::check(&cluster, &all, &written);

@@ -7,11 +7,11 @@
 use crate::cluster::{ANSWER_PATIENCE, Cluster, call_all, lasting, open};
 use crate::support::record::{self, err, op};
 use crate::support::session::{Hello, Session};
-use crate::support::{pause, wait_for};
+use crate::support::{pause, try_wait_for, wait_for};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,8 +21,12 @@ const WINDOW: usize = 16;
 const WINDOW_PAUSE: Duration = Duration::from_millis(15);
 /// Every so many writes one sets the counter.
 const COUNTER_EVERY: u64 = 4;
+/// Between two pings of a client that rests.
+const PING_EVERY: Duration = Duration::from_millis(500);
 /// Each load of this process has folders of its own.
 static LOADS: AtomicU64 = AtomicU64::new(0);
+/// The xid of pings.
+const PING_XID: i32 = -2;
 /// No reply to hold against the writes under way.
 const SESSION_MOVED: i32 = -118;
 
@@ -30,10 +34,20 @@ const SESSION_MOVED: i32 = -118;
 pub struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
+    rest: Arc<Rest>,
     writers: Vec<JoinHandle<Written>>,
 }
 
+/// The clients stay connected and write nothing, while their work is looked at.
+#[derive(Default)]
+struct Rest {
+    wanted: AtomicBool,
+    /// What those were told that rest already.
+    written: Mutex<Vec<Written>>,
+}
+
 /// What one client was told.
+#[derive(Clone)]
 pub struct Written {
     folder: String,
     /// The zxid of each write, if it was acknowledged; without one it has happened all the same.
@@ -44,18 +58,19 @@ impl Load {
     /// Starts so many clients; each begins with another server.
     pub fn start(cluster: &Cluster, clients: usize) -> Load {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let rest = Arc::new(Rest::default());
         let load = LOADS.fetch_add(1, Ordering::SeqCst);
         let writers = (0..clients).map(|number| {
             let mut addresses = cluster.addresses();
             let count = addresses.len();
             addresses.rotate_left(number % count);
-            let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
+            let (stop, acknowledged, rest) = (Arc::clone(&stop), Arc::clone(&acknowledged), Arc::clone(&rest));
             std::thread::spawn(move || {
-                Writer::new(addresses, format!("/load-{load}-{number}"), acknowledged).run(&stop)
+                Writer::new(addresses, format!("/load-{load}-{number}"), acknowledged).run(&stop, &rest)
             })
         });
         let writers = writers.collect();
-        Load { stop, acknowledged, writers }
+        Load { stop, acknowledged, rest, writers }
     }
 
     /// Waits until so many more writes are acknowledged.
@@ -65,6 +80,18 @@ impl Load {
             assert!(!self.writers.iter().any(JoinHandle::is_finished), "a client has failed");
             (self.acknowledged.load(Ordering::SeqCst) >= goal).then_some(())
         });
+    }
+
+    /// Looks at what the clients were told so far, while they rest: connected, with nothing under way.
+    pub fn at_rest(&self, look: impl FnOnce(&[Written])) {
+        self.rest.wanted.store(true, Ordering::SeqCst);
+        let written = wait_for("all clients to rest", crate::cluster::PATIENCE, || {
+            assert!(!self.writers.iter().any(JoinHandle::is_finished), "a client has failed");
+            let mut written = self.rest.written.lock().unwrap_or_else(PoisonError::into_inner);
+            (written.len() == self.writers.len()).then(|| std::mem::take(&mut *written))
+        });
+        look(&written);
+        self.rest.wanted.store(false, Ordering::SeqCst);
     }
 
     /// Ends the load when all clients know what became of their writes.
@@ -116,7 +143,7 @@ impl Writer {
         }
     }
 
-    fn run(mut self, stop: &AtomicBool) -> Written {
+    fn run(mut self, stop: &AtomicBool, rest: &Rest) -> Written {
         let mut session = self.connect();
         while self.begin(&mut session).is_none() {
             session = self.connect();
@@ -125,6 +152,9 @@ impl Writer {
             if self.outstanding.is_empty() && stop.load(Ordering::SeqCst) {
                 session.try_call(op::CLOSE_SESSION, b"");
                 return Written { folder: self.folder, zxids: self.zxids };
+            }
+            if self.outstanding.is_empty() && rest.wanted.load(Ordering::SeqCst) {
+                session = self.rest(session, rest, stop);
             }
             // The trees are compared node by node in the end: the load leaves them small.
             pause(WINDOW_PAUSE);
@@ -135,6 +165,20 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Keeps the session alive until the rest is over.
+    fn rest(&mut self, mut session: Session, rest: &Rest, stop: &AtomicBool) -> Session {
+        let written = Written { folder: self.folder.clone(), zxids: self.zxids.clone() };
+        rest.written.lock().unwrap_or_else(PoisonError::into_inner).push(written);
+        while rest.wanted.load(Ordering::SeqCst) && !stop.load(Ordering::SeqCst) {
+            session.send_as(PING_XID, op::PING, b"");
+            if session.try_reply().is_none() {
+                session = self.connect();
+            }
+            try_wait_for(PING_EVERY, || (!rest.wanted.load(Ordering::SeqCst)).then_some(()));
+        }
+        session
     }
 
     /// The session on another server than the last one.

@@ -10,6 +10,7 @@
 //! - `CI=true` turns a skipped test (no Python, no Java, no network) into a failed one.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod disk;
 pub mod raw;
 pub mod record;
 pub mod server;

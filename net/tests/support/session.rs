@@ -178,11 +178,12 @@ pub struct Hello {
     pub timeout: i32,
     pub id: i64,
     pub password: Vec<u8>,
+    pub read_only: bool,
 }
 
 impl Default for Hello {
     fn default() -> Hello {
-        Hello { last_zxid: 0, timeout: 20_000, id: 0, password: vec![0; 16] }
+        Hello { last_zxid: 0, timeout: 20_000, id: 0, password: vec![0; 16], read_only: false }
     }
 }
 
@@ -195,7 +196,7 @@ impl Hello {
             out.int(self.timeout);
             out.long(self.id);
             out.buffer(Some(&self.password));
-            out.boolean(false);
+            out.boolean(self.read_only);
         })
     }
 }
@@ -218,6 +219,8 @@ pub struct Session {
     pub id: i64,
     pub password: Vec<u8>,
     pub timeout: i32,
+    /// Whether the server said that it only reads.
+    pub read_only: bool,
     pub events: VecDeque<Event>,
     xid: i32,
     /// How many pings may be sent for one answer, and those whose own answers are still to come.
@@ -275,7 +278,9 @@ impl Session {
             raw.expect_close();
             return None;
         }
-        Some(Session { raw, id, password, timeout, events: VecDeque::new(), xid: 0, patience: 0, pings: 0 })
+        // Who asks by the old form, without the byte, is answered by it.
+        let read_only = reader.rest().first() == Some(&1);
+        Some(Session { raw, id, password, timeout, read_only, events: VecDeque::new(), xid: 0, patience: 0, pings: 0 })
     }
 
     /// From now on an answer may take this long, and the session pings while it waits, as clients do. Some releases of
@@ -287,7 +292,7 @@ impl Session {
 
     /// What it takes to renew this session.
     pub fn hello(&self) -> Hello {
-        Hello { last_zxid: 0, timeout: self.timeout, id: self.id, password: self.password.clone() }
+        Hello { timeout: self.timeout, id: self.id, password: self.password.clone(), ..Hello::default() }
     }
 
     /// Sends a request under the next xid, which it returns.

@@ -28,6 +28,11 @@ const SCRIPT_LIMIT: Duration = Duration::from_secs(420);
 
 /// Runs one unittest module of `net/tests/kazoo` against the server, once per build directory setting kazoo up.
 pub fn run_kazoo(module: &str, environment: &[(&str, &str)]) {
+    run_kazoo_here(module, environment, &mut || {});
+}
+
+/// The same; while it runs, `meanwhile` is called again and again.
+pub fn run_kazoo_here(module: &str, environment: &[(&str, &str)], meanwhile: &mut dyn FnMut()) {
     let python = match kazoo_python() {
         Ok(python) => python,
         Err(why) => return skip(&why),
@@ -37,7 +42,7 @@ pub fn run_kazoo(module: &str, environment: &[(&str, &str)]) {
     command.current_dir(tests_directory().join("kazoo"));
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.envs(environment.iter().copied());
-    run_to_end(&format!("kazoo/{module}.py"), command);
+    run_to_end(&format!("kazoo/{module}.py"), command, meanwhile);
 }
 
 /// Runs one main class of `net/tests/java`, once per run of the tests compiling all of them.
@@ -51,7 +56,7 @@ pub fn run_java(class: &str, arguments: &[&str]) {
     command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error");
     command.arg("-cp").arg(format!("{}:{}", classes.display(), client_class_path()));
     command.arg(class).args(arguments);
-    run_to_end(&format!("java/{class}.java"), command);
+    run_to_end(&format!("java/{class}.java"), command, &mut || {});
 }
 
 /// Whether Apache ZooKeeper can be started; why not, if so.
@@ -69,12 +74,15 @@ pub fn tests_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
 
-fn run_to_end(name: &str, mut command: Command) {
+fn run_to_end(name: &str, mut command: Command, meanwhile: &mut dyn FnMut()) {
     let output = interop_directory().join(format!("{}-{}.out", name.replace('/', "-"), unique()));
     let file = File::create(&output).unwrap();
     command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
     let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {name}: {error}"));
-    let ended = try_wait_for(SCRIPT_LIMIT, || child.try_wait().unwrap());
+    let ended = try_wait_for(SCRIPT_LIMIT, || {
+        meanwhile();
+        child.try_wait().unwrap()
+    });
     if ended.is_none() {
         child.kill().unwrap();
         child.wait().unwrap();

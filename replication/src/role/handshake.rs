@@ -36,7 +36,11 @@ impl Role {
     }
 
     pub(super) fn disconnected(&mut self, session: SessionId, core: CoreId, conn: ConnId) {
-        self.sessions.disconnected(session, Connection { core, conn });
+        let connection = Connection { core, conn };
+        self.sessions.disconnected(session, connection);
+        if let Some(read_only) = &mut self.read_only {
+            read_only.disconnected(session, connection);
+        }
     }
 
     pub(super) fn ephemerals(&self, origin: Origin, session: SessionId, prefix: Option<&str>) -> Action {

@@ -61,6 +61,8 @@ pub enum Input {
         /// Plain string prefix; `None`, blank or "/" means all.
         prefix: Option<Box<str>>,
     },
+    /// Looking: serve clients that only read, until the mode changes. The host has waited as long as is decent.
+    ServeReadOnly,
     /// A connection is gone; its session lives on until its deadline.
     Disconnected {
         /// The session that it had.

@@ -50,6 +50,7 @@ mod learners;
 mod modes;
 mod outstanding;
 mod propose;
+mod read_only;
 mod reaper;
 mod routes;
 mod step;
@@ -73,6 +74,7 @@ use commit_point::CommitPoint;
 use engine::ids::{Origin, ShardId};
 use engine::zxid::Zxid;
 use outstanding::Outstanding;
+use read_only::ReadOnly;
 use reaper::Reaper;
 use routes::Routes;
 use std::collections::VecDeque;
@@ -176,6 +178,8 @@ pub struct Role {
     resolved: Resolved,
     held: Vec<Action>,
     counters: Counters,
+    /// Looking, and serving clients that only read.
+    read_only: Option<ReadOnly>,
 }
 
 impl Role {
@@ -238,6 +242,7 @@ impl Role {
             resolved: Resolved::default(),
             held: Vec::new(),
             counters: Counters::default(),
+            read_only: None,
             config,
         }
     }
@@ -245,6 +250,9 @@ impl Role {
     /// When [`Input::Tick`] is due, on the monotonic clock; `None` while only other inputs can move anything. To be asked
     /// after every step.
     pub fn next_deadline(&self) -> Option<i64> {
+        if let Some(read_only) = &self.read_only {
+            return read_only.next_deadline();
+        }
         if !self.has_timers() || !self.has_room() {
             return None;
         }

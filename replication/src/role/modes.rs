@@ -59,6 +59,9 @@ impl Role {
         assert!(self.mode == Mode::Replaying, "the log is replayed before anything else");
         if header.zxid > self.proposed {
             self.proposed = header.zxid;
+            if matches!(txn, Txn::CreateSession { .. }) {
+                self.ids.seen(header.client);
+            }
             self.outstanding.push(Proposal { header, txn, waiter: Waiter::Nobody, bytes: record.len(), record });
         }
     }
@@ -78,6 +81,9 @@ impl Role {
     /// with [`Input::Durable`](super::Input::Durable) while the log finishes its writes, before the end of the log counts
     /// in an election.
     pub fn look(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.mode != Mode::Looking {
+            self.read_only = None;
+        }
         self.mode = Mode::Looking;
         self.resigning = false;
         self.begin(now);
@@ -100,6 +106,7 @@ impl Role {
             return self.fail(RoleFault::EpochUsed { epoch, last: self.proposed }, out);
         }
         self.mode = Mode::Leading { epoch };
+        self.read_only = None;
         self.begin(now);
         self.ledger.drop_outstanding();
         for proposal in self.outstanding.iter() {
@@ -116,6 +123,7 @@ impl Role {
     /// This server takes its part from a leader from here on, synchronisation included.
     pub fn follow(&mut self, now: Now, out: &mut Vec<Action>) {
         self.mode = Mode::Following;
+        self.read_only = None;
         self.begin(now);
         self.count_quotas(out);
         self.commit_ready(out);

@@ -24,6 +24,7 @@ impl Role {
                 self.commit_ready(out);
             }
             Input::Disconnected { session, core, conn } => self.disconnected(session, core, conn),
+            Input::ServeReadOnly => self.serve_read_only(),
             Input::CheckpointDue => self.checkpoint(out),
             Input::Shutdown => {
                 self.stopping = Stopping::Draining;
@@ -47,7 +48,8 @@ impl Role {
                 }
             }
             _ => match self.mode {
-                Mode::Replaying | Mode::Looking => {}
+                Mode::Replaying => {}
+                Mode::Looking => self.step_read_only(now, input, out),
                 Mode::Following => self.step_client_of_follower(input, out),
                 Mode::Standalone | Mode::Leading { .. } => self.step_client(now, input, out),
             },

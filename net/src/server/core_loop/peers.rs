@@ -50,13 +50,13 @@ impl Core {
     }
 
     /// A member that has lost its leader or its quorum serves nobody: clients find another server, or come back
-    /// (`ServerCnxnFactory.closeAll`).
+    /// (`ServerCnxnFactory.closeAll`). So do those that it has served read-only, when that ends.
     pub(super) fn serve_as(&mut self, serving: Serving) {
         if self.stopping.is_some() {
             return;
         }
-        self.parts.serving = serving;
-        if serving != Serving::No {
+        let before = std::mem::replace(&mut self.parts.serving, serving);
+        if serving != Serving::No && before != Serving::ReadOnly {
             return;
         }
         // Nobody is left to be answered.

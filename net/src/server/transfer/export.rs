@@ -4,7 +4,7 @@ use super::source::{epoch_in, read_if_there};
 use super::{ExportArgs, TransferError, configure, failed, require_empty, tree};
 use crate::server::context::Context;
 use crate::server::data_dir::DataDir;
-use crate::server::restore::{each_logged, restore};
+use crate::server::restore::{each_logged, restore_committed};
 use crate::server::topology::Topology;
 use engine::ids::CoreId;
 use engine::zxid::Zxid;
@@ -18,7 +18,6 @@ use replication::peer::files::log::LogWriter;
 use replication::peer::files::snapshot_file::SnapshotFileWriter;
 use replication::peer::snapshot::stream::SnapshotStream;
 use replication::peer::snapshot::writer::HeadWriter;
-use replication::role::Role;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -52,18 +51,16 @@ pub fn run(args: &ExportArgs) -> Result<(), TransferError> {
 }
 
 fn write(context: &Context, root: &Path, to: &Path) -> Result<(), TransferError> {
-    let mut restored = restore(context)?;
-    let zxid = restored.zxid;
-    let epochs = Epochs::resolve(epoch_in(root, ACCEPTED_EPOCH)?, epoch_in(root, CURRENT_EPOCH)?, None, zxid)
-        .map_err(|source| TransferError::Epoch { path: root.to_path_buf(), source })?;
+    let (role, mut shards) = restore_committed(context)?;
+    let zxid = role.committed();
     let myid = read_if_there(&root.join(MYID))?;
     let folder = to.join(VERSION_FOLDER);
     fs::create_dir_all(&folder).map_err(failed(&folder, "make"))?;
 
-    let system = restored.seat.role().map(Role::system_state).unwrap_or_default();
+    let system = role.system_state();
     let sessions = system.sessions.len();
     let head = HeadWriter::new(system.sessions, system.acls);
-    let [host] = &mut restored.shards[..] else { return Err(TransferError::NoData(root.to_path_buf())) };
+    let [host] = &mut shards[..] else { return Err(TransferError::NoData(root.to_path_buf())) };
     let shard = host.shard_mut();
     let digest = tree::digest(shard)?;
     let path = folder.join(SnapshotName { zxid, compression: Compression::None }.to_string());
@@ -75,7 +72,10 @@ fn write(context: &Context, root: &Path, to: &Path) -> Result<(), TransferError>
     flush(file.finish(zxid, digest).map_err(io)?).map_err(io)?;
     fs::rename(&temporary, &path).map_err(failed(&path, "name"))?;
 
-    let logged = write_log(context, zxid, &folder)?;
+    let logged = write_log(context, &folder)?;
+    let last = logged.as_ref().map_or(zxid, |(_, last)| zxid.max(*last));
+    let epochs = Epochs::resolve(epoch_in(root, ACCEPTED_EPOCH)?, epoch_in(root, CURRENT_EPOCH)?, None, last)
+        .map_err(|source| TransferError::Epoch { path: root.to_path_buf(), source })?;
     for (name, epoch) in [(ACCEPTED_EPOCH, epochs.accepted), (CURRENT_EPOCH, epochs.current)] {
         let path = folder.join(name);
         replace_file(&path, epoch.to_string().as_bytes()).map_err(failed(&path, "write"))?;
@@ -88,11 +88,12 @@ fn write(context: &Context, root: &Path, to: &Path) -> Result<(), TransferError>
         dir_sync(folder).map_err(failed(folder, "flush"))?;
     }
     println!("wrote {}", path.display());
-    if let Some(log) = logged {
+    if let Some((log, _)) = logged {
         println!("wrote {}", log.display());
     }
     println!(
-        "exported {nodes} znodes and {sessions} sessions into {}: last zxid {zxid}, accepted epoch {}, current epoch {}",
+        "exported {nodes} znodes and {sessions} sessions as of {zxid} into {}: last zxid {last}, accepted epoch {}, current \
+         epoch {}",
         to.display(),
         epochs.accepted,
         epochs.current
@@ -100,12 +101,13 @@ fn write(context: &Context, root: &Path, to: &Path) -> Result<(), TransferError>
     Ok(())
 }
 
-/// Writes the transactions that the log still holds, so that a leader can serve followers that lag a little.
-fn write_log(context: &Context, last: Zxid, folder: &Path) -> Result<Option<PathBuf>, TransferError> {
+/// Writes the transactions that the log still holds, so that a leader can serve followers that lag a little. Those that
+/// are not known to be committed are in the log alone, from which ZooKeeper can cut them. Returns the file, and the last.
+fn write_log(context: &Context, folder: &Path) -> Result<Option<(PathBuf, Zxid)>, TransferError> {
     let mut log: Option<(PathBuf, LogWriter<BufWriter<File>>)> = None;
-    let mut failure = None;
+    let (mut failure, mut last) = (None, Zxid::ZERO);
     each_logged(context, &mut |zxid, bytes| {
-        if failure.is_some() || zxid > last {
+        if failure.is_some() {
             return;
         }
         let mut append = || -> Result<(), TransferError> {
@@ -120,13 +122,14 @@ fn write_log(context: &Context, last: Zxid, folder: &Path) -> Result<Option<Path
             writer.append(bytes).map_err(failed(path, "write"))
         };
         failure = append().err();
+        last = zxid;
     })?;
     if let Some(failure) = failure {
         return Err(failure);
     }
     let Some((path, writer)) = log else { return Ok(None) };
     flush(writer.finish()).map_err(failed(&path, "flush"))?;
-    Ok(Some(path))
+    Ok(Some((path, last)))
 }
 
 fn create(path: &Path) -> Result<BufWriter<File>, TransferError> {

@@ -5,6 +5,7 @@ mod cluster;
 mod lifecycle;
 pub(crate) mod model;
 pub(crate) mod random;
+mod read_only;
 mod replica;
 mod sessions;
 
@@ -274,6 +275,8 @@ impl Host {
     /// A member dies and starts again. Its log knows that so many of the transactions behind the checkpoint were
     /// committed, at the most those that had been applied.
     fn restart_as_member(&mut self, known: usize) {
+        // Ids of sessions go by the clock, and no restart takes no time.
+        self.now.wall_ms += 1;
         self.log.truncate(self.durable);
         let applied = self.role.committed();
         let (checkpoint_zxid, system, replica) = self.checkpoint.clone().unwrap();
