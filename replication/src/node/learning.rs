@@ -38,7 +38,7 @@ impl Node {
             accepted_epoch: self.epochs.accepted,
             current_epoch: self.epochs.current,
             last: self.durable,
-            applied: self.role.committed(),
+            applied: self.role.known_committed(),
             history,
         };
         let mut actions = Vec::new();

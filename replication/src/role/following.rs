@@ -87,7 +87,7 @@ impl Role {
     /// Everything that the leader had committed is known to be committed here, and may still have to take effect.
     pub(super) fn sync_returned(&mut self, out: &mut Vec<Action>) {
         if let Some(origin) = self.forwarded_syncs.pop_front() {
-            self.syncs.push_back((self.point.decided().max(self.committed), origin));
+            self.syncs.push_back((self.known_committed(), origin));
             self.answer_syncs(out);
         }
     }

@@ -297,6 +297,11 @@ impl Role {
         self.committed
     }
 
+    /// The last zxid known to be committed, though it may still have to take effect here.
+    pub fn known_committed(&self) -> Zxid {
+        self.committed.max(self.point.decided())
+    }
+
     /// What is known of the tree.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger

@@ -157,7 +157,7 @@ impl Role {
     /// [`RoleFault::TruncatesCommitted`] where that would take back what was committed: nothing has changed then, and the
     /// server must stop.
     pub fn truncate(&mut self, to: Zxid) -> Result<(), RoleFault> {
-        let decided = self.committed.max(self.point.decided());
+        let decided = self.known_committed();
         if to < decided {
             return Err(RoleFault::TruncatesCommitted { to, decided });
         }
@@ -187,7 +187,7 @@ impl Role {
         sessions: &[(SessionId, i32)],
         out: &mut Vec<Action>,
     ) -> Result<(), RoleFault> {
-        let decided = self.committed.max(self.point.decided());
+        let decided = self.known_committed();
         if zxid < decided {
             return Err(RoleFault::SnapshotBehind { zxid, decided });
         }

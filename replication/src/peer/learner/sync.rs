@@ -114,6 +114,9 @@ impl Learner {
         if last != to {
             return Err(LeaveReason::CannotTruncate { to });
         }
+        if let Some(Stage { zxid, .. }) = self.stage.take() {
+            return Err(LeaveReason::SnapshotBehind { zxid, applied: self.applied });
+        }
         if self.kept > to {
             // NEWLEADER has come, and not all that was kept.
             (self.kept, self.durable) = (Zxid::ZERO, to);
@@ -241,7 +244,7 @@ impl Learner {
                 let end = stage.entries.last().map_or(zxid, |(last, _)| *last);
                 // If the leader's log does not hold it either, it is lost: the role says so, and stops.
                 if zxid < applied && applied <= end {
-                    return Err(LeaveReason::SnapshotBehind { zxid, applied });
+                    return self.cut_to_common_end(out);
                 }
                 out.push(Action::SnapshotEnd { zxid, epoch: self.epoch });
                 self.phase = Phase::Installing;
@@ -253,6 +256,22 @@ impl Learner {
             }
             None => self.flush(out),
         }
+    }
+
+    /// The leader has restarted, and has applied less than has taken effect here: its snapshot would go back. Its log
+    /// does not, so a snapshot is not needed: what is behind the last transaction that both have is cut off, as by TRUNC,
+    /// and the next attempt is a DIFF.
+    fn cut_to_common_end(&mut self, out: &mut Vec<Action>) -> Result<(), LeaveReason> {
+        let Some(stage) = &self.stage else { return Ok(()) };
+        let (zxid, applied, own) = (stage.zxid, self.applied, self.history.last());
+        let theirs = stage.entries.iter().map(|(zxid, _)| *zxid).filter(|zxid| *zxid > applied);
+        let common = self.history.range(applied, own).map(|(zxid, _)| zxid).zip(theirs);
+        let end = common.take_while(|(own, other)| own == other).last().map_or(applied, |(zxid, _)| zxid);
+        if end == own {
+            return Err(LeaveReason::SnapshotBehind { zxid, applied });
+        }
+        self.cut(end, out);
+        Ok(())
     }
 
     pub(super) fn snapshot_installed(&mut self, out: &mut Vec<Action>) -> Result<(), LeaveReason> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::peer::history::History;
 use crate::peer::wire::bodies::ForwardedRequest;
-use crate::peer::wire::packet::NO_ZXID;
+use crate::peer::wire::packet::{NO_ZXID, ProposalFrame};
 use crate::wal::Durable;
 use engine::txn::{self, Txn, TxnHeader};
 
@@ -289,18 +289,28 @@ fn a_snapshot_that_is_not_finished_leaves_no_trace() {
 /// A leader that has restarted, and is not established, has applied less than it has in its log.
 #[test]
 fn a_snapshot_that_would_go_back_is_not_installed() {
-    let offered = |entries: &[Bytes]| {
-        let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, zxid(1, 12));
+    let offered = |own: &[Zxid], entries: &[Bytes]| {
+        let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, zxid(1, 10));
         bench.learner.applied = zxid(1, 10);
+        for zxid in own {
+            bench.learner.history.append(*zxid, ProposalFrame::new(*zxid, &[0; 36]));
+        }
         bench.feed(&[hex(LEADERINFO_1)]);
         bench.feed(&[packet(PacketKind::Snap, zxid(1, 9))]);
         bench.step(Input::SnapshotParsed { rest: Bytes::new() });
         bench.feed(entries);
-        bench.feed(&[new_leader(1)])
+        let out = bench.feed(&[new_leader(1)]);
+        (bench, out)
     };
     let behind = LeaveReason::SnapshotBehind { zxid: zxid(1, 9), applied: zxid(1, 10) };
-    assert_eq!(left(&offered(&[proposal(zxid(1, 10)), commit(zxid(1, 10))])), &behind);
-    let lost = offered(&[]);
+    let sent = [proposal(zxid(1, 10)), proposal(zxid(1, 11))];
+    let (mut bench, out) = offered(&[zxid(1, 11), zxid(1, 12)], &sent);
+    assert_eq!(out, [last_seen(), Action::Truncate { to: zxid(1, 11) }], "what both have is kept");
+    assert_eq!(bench.step(Input::Truncated { last: zxid(1, 11) }), [Action::Leave(behind.clone())]);
+    assert_eq!(bench.learner.into_history().last(), zxid(1, 11));
+    let (_, out) = offered(&[], &sent);
+    assert_eq!(out, [last_seen(), Action::Leave(behind)], "there is nothing to cut");
+    let (_, lost) = offered(&[zxid(1, 11)], &[]);
     assert_eq!(lost, [last_seen(), Action::SnapshotEnd { zxid: zxid(1, 9), epoch: 1 }], "the role has to stop");
 }
 
