@@ -62,6 +62,8 @@ pub(super) struct Storage {
     pub checkpoints: u64,
     pub snapshots: u64,
     pub cuts: u64,
+    /// Pieces of the log that learners were given.
+    pub log_reads: u32,
 }
 
 /// What a step leads to outside of the server.
@@ -96,6 +98,8 @@ pub(super) struct Server {
     log: BTreeMap<Zxid, Bytes>,
     /// What is up to here is not among them.
     log_base: Zxid,
+    /// What the member knows of where the log on disk begins.
+    told_base: Option<Zxid>,
     taking: Option<Taking>,
     since_checkpoint: u32,
     outgoing: Vec<Outgoing>,
@@ -161,13 +165,15 @@ fn node_config(sid: i64, mistake: Option<Mistake>) -> NodeConfig {
         reconfig_enabled: false,
         election_interval_ms: (50, 800),
         force_snapshot: false,
-        history_bytes_max: 64 << 20,
+        // Some remember next to nothing, and read their logs for learners.
+        history_bytes_max: if sid % 2 == 0 { 1 << 10 } else { 64 << 20 },
         mistake,
     }
 }
 
 fn wal_config() -> WalConfig {
-    WalConfig { segment_bytes: 16 * BLOCK_BYTES as u64, keep_records: 0, keep_bytes: 0, ..WalConfig::new(DIRECTORY) }
+    let (segment_bytes, keep_bytes) = (16 * BLOCK_BYTES as u64, 80 * BLOCK_BYTES as u64);
+    WalConfig { segment_bytes, keep_records: 200, keep_bytes, ..WalConfig::new(DIRECTORY) }
 }
 
 fn host_shards(key: &Arc<HashKey>, shards: u16, partitions: Vec<Partition>) -> Vec<Shard> {
@@ -299,6 +305,7 @@ impl Server {
             measures,
             log,
             log_base: base,
+            told_base: None,
             taking: None,
             since_checkpoint: 0,
             outgoing: Vec::new(),
@@ -308,7 +315,17 @@ impl Server {
             fuse: None,
         };
         server.carry_out(now, actions, storage)?;
+        server.tell_log_base(now, storage)?;
         Ok(server)
+    }
+
+    fn tell_log_base(&mut self, now: Now, storage: &mut Storage) -> Result<(), String> {
+        let base = Some(self.wal.layout().base());
+        if self.wal.is_cutting() || self.told_base == base {
+            return Ok(());
+        }
+        self.told_base = base;
+        self.step(now, Input::LogBase(base), storage)
     }
 
     /// One input for the member, and everything that it asks for but what needs the network.
@@ -360,6 +377,23 @@ impl Server {
                 Action::SnapshotWanted(learner) => {
                     let zxid = self.begin_outgoing(learner)?;
                     self.node.step(now, Input::SnapshotAt(learner, zxid), &mut more);
+                }
+                Action::ReadLog { learner, after, upto, bytes_max } => {
+                    let (places, done) = self.wal.layout().plan_read(after, upto, bytes_max);
+                    let mut entries = Vec::new();
+                    read::read_places(
+                        &mut storage.wal.sources(),
+                        &places,
+                        DIRECTORY,
+                        after,
+                        upto,
+                        &mut |zxid, bytes| {
+                            entries.push((zxid, Bytes::copy_from_slice(bytes)));
+                        },
+                    )
+                    .map_err(|damage| damage.to_string())?;
+                    storage.log_reads += u32::from(!entries.is_empty());
+                    self.node.step(now, Input::LogRead { learner, entries, done }, &mut more);
                 }
                 Action::SnapshotBegin(zxid) => self.begin_incoming(zxid, storage),
                 Action::SnapshotBytes(bytes) => {
@@ -481,6 +515,7 @@ impl Server {
         let len = write.buf.len();
         let durable = self.wal.written(write.token, Ok(len)).map_err(|problem| problem.to_string())?;
         self.wal.recycle(write.buf);
+        self.tell_log_base(now, storage)?;
         let Some(cutting) = self.cutting else { return self.step(now, Input::Durable(durable), storage) };
         if self.wal.is_cutting() {
             return Ok(());
@@ -543,7 +578,7 @@ impl Server {
         self.taking.as_ref().is_some_and(|taking| !taking.cuts.iter().any(Vec::is_empty))
     }
 
-    pub(super) fn finish_checkpoint(&mut self, storage: &mut Storage) -> Result<(), String> {
+    pub(super) fn finish_checkpoint(&mut self, now: Now, storage: &mut Storage) -> Result<(), String> {
         if !self.has_checkpoint() {
             return Ok(());
         }
@@ -564,7 +599,8 @@ impl Server {
         for retired in self.wal.retire(zxid) {
             storage.wal.retire(retired);
         }
-        self.take_shard_actions()
+        self.take_shard_actions()?;
+        self.tell_log_base(now, storage)
     }
 
     // ---- snapshots ----

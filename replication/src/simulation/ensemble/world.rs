@@ -48,6 +48,7 @@ pub(super) struct Met {
     pub lost_pages: u64,
     pub checkpoints: u64,
     pub snapshots: u64,
+    pub log_reads: u64,
     pub cuts: u64,
 }
 
@@ -65,6 +66,7 @@ impl Met {
         self.lost_pages += other.lost_pages;
         self.checkpoints += other.checkpoints;
         self.snapshots += other.snapshots;
+        self.log_reads += other.log_reads;
         self.cuts += other.cuts;
     }
 }
@@ -216,6 +218,7 @@ impl World {
             self.met.lost_pages += u64::from(storage.lost_pages);
             self.met.checkpoints += storage.checkpoints;
             self.met.snapshots += storage.snapshots;
+            self.met.log_reads += u64::from(storage.log_reads);
             self.met.cuts += storage.cuts;
         }
         Ok(self.met)
@@ -309,7 +312,7 @@ impl World {
                 if self.sites[&sid].life == life {
                     self.site(sid).has_manifest = false;
                 }
-                self.at_disk(sid, life, |server, _, storage| server.finish_checkpoint(storage))?;
+                self.at_disk(sid, life, Server::finish_checkpoint)?;
             }
             Event::Flow(conn, end) => self.flow(conn, end)?,
             Event::Sent(sid, life, name, bytes) => {
