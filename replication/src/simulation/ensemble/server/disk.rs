@@ -24,6 +24,8 @@ pub struct Storage {
     pub cuts: u64,
     /// Snapshots that were begun for learners.
     pub streams: u64,
+    /// Pieces of the log that learners were given.
+    pub log_reads: u64,
     /// Writes that have failed.
     pub failures: u64,
 }
@@ -116,6 +118,7 @@ impl Server {
         let len = write.buf.len();
         let durable = self.wal.written(write.token, Ok(len)).map_err(|problem| problem.to_string())?;
         self.wal.recycle(write.buf);
+        self.tell_log_base(now, storage)?;
         let Some(cutting) = self.cutting else { return self.step(now, Input::Durable(durable), storage) };
         if self.wal.is_cutting() {
             return Ok(());
@@ -183,7 +186,7 @@ impl Server {
         self.taking.as_ref().is_some_and(|taking| !taking.cuts.iter().any(Vec::is_empty))
     }
 
-    pub fn finish_checkpoint(&mut self, storage: &mut Storage) -> Result<(), String> {
+    pub fn finish_checkpoint(&mut self, now: Now, storage: &mut Storage) -> Result<(), String> {
         if !self.has_checkpoint() {
             return Ok(());
         }
@@ -209,6 +212,17 @@ impl Server {
         for retired in self.wal.retire(zxid) {
             storage.wal.retire(retired);
         }
-        self.take_shard_actions()
+        self.take_shard_actions()?;
+        self.tell_log_base(now, storage)
+    }
+
+    /// Says from where on learners can be served from the log on disk.
+    pub(super) fn tell_log_base(&mut self, now: Now, storage: &mut Storage) -> Result<(), String> {
+        let base = Some(self.wal.layout().base());
+        if self.wal.is_cutting() || self.told_base == base {
+            return Ok(());
+        }
+        self.told_base = base;
+        self.step(now, Input::LogBase(base), storage)
     }
 }

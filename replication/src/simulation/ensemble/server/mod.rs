@@ -16,7 +16,7 @@ use crate::ledger::SubtreeUsage;
 use crate::node::{Action, Input, Node};
 use crate::peer::mistake::Mistake;
 use crate::role::{self, Now, RoleConfig};
-use crate::wal::{Prepare, Truncation, WalWrite, WalWriter};
+use crate::wal::{Prepare, read, Truncation, WalWrite, WalWriter};
 use bytes::Bytes;
 use engine::acl::AclTable;
 use engine::partition::{LogAction, PartitionCut};
@@ -62,6 +62,8 @@ pub struct Server {
     log: BTreeMap<Zxid, Bytes>,
     /// What is up to here is not among them.
     log_base: Zxid,
+    /// What the member knows of where the log on disk begins.
+    told_base: Option<Zxid>,
     taking: Option<Taking>,
     since_checkpoint: u32,
     outgoing: Vec<Outgoing>,
@@ -150,6 +152,15 @@ impl Server {
                     storage.streams += 1;
                     let zxid = self.begin_outgoing(learner)?;
                     self.node.step(now, Input::SnapshotAt(learner, zxid), &mut more);
+                }
+                Action::ReadLog { learner, after, upto, bytes_max } => {
+                    let (places, done) = self.wal.layout().plan_read(after, upto, bytes_max);
+                    let mut entries = Vec::new();
+                    let mut keep = |zxid, bytes: &[u8]| entries.push((zxid, Bytes::copy_from_slice(bytes)));
+                    read::read_places(&mut storage.wal.sources(), &places, DIRECTORY, after, upto, &mut keep)
+                        .map_err(|damage| damage.to_string())?;
+                    storage.log_reads += u64::from(!entries.is_empty());
+                    self.node.step(now, Input::LogRead { learner, entries, done }, &mut more);
                 }
                 Action::SnapshotBegin(zxid) => self.begin_incoming(zxid, storage),
                 Action::SnapshotBytes(bytes) => {

@@ -62,7 +62,8 @@ fn node_config(setting: &Setting<'_>) -> NodeConfig {
 }
 
 fn wal_config() -> WalConfig {
-    WalConfig { segment_bytes: 16 * BLOCK_BYTES as u64, keep_records: 0, keep_bytes: 0, ..WalConfig::new(DIRECTORY) }
+    let (segment_bytes, keep_bytes) = (16 * BLOCK_BYTES as u64, 80 * BLOCK_BYTES as u64);
+    WalConfig { segment_bytes, keep_records: 200, keep_bytes, ..WalConfig::new(DIRECTORY) }
 }
 
 pub fn host_shards(key: &Arc<HashKey>, shards: u16, partitions: Vec<Partition>) -> Vec<Shard> {
@@ -172,6 +173,7 @@ impl Server {
             measures,
             log,
             log_base: base,
+            told_base: None,
             taking: None,
             since_checkpoint: 0,
             outgoing: Vec::new(),
@@ -187,6 +189,7 @@ impl Server {
             stopped: None,
         };
         server.carry_out(now, actions, storage)?;
+        server.tell_log_base(now, storage)?;
         Ok(server)
     }
 }

@@ -180,6 +180,7 @@ impl World {
             self.met.add_to("checkpoints", storage.checkpoints);
             self.met.add_to("installed snapshots", storage.snapshots);
             self.met.add_to("TRUNC", storage.cuts);
+            self.met.add_to("log read", storage.log_reads);
             self.met.add_to("SNAP", storage.streams);
             self.met.add_to("disk errors", storage.failures);
         }
@@ -292,7 +293,7 @@ impl World {
                 if self.sites[&sid].life == life {
                     self.site(sid).has_manifest = false;
                 }
-                self.at_disk(sid, life, |server, _, storage| server.finish_checkpoint(storage))?;
+                self.at_disk(sid, life, Server::finish_checkpoint)?;
             }
             Event::View(sid, life) => {
                 if self.sites[&sid].life == life {
