@@ -108,7 +108,7 @@ fn a_seed_replays_exactly() {
 }
 
 /// Within so many seeds.
-const SEEDS_PER_MISTAKE: u64 = 100;
+const SEEDS_PER_MISTAKE: u64 = 200;
 
 fn is_noticed(mistake: Mistake, complaints: &[&str]) {
     let mut runs = (0..SEEDS_PER_MISTAKE).filter_map(|seed| Some((seed, run(seed, Some(mistake)).0.err()?)));

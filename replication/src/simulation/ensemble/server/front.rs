@@ -288,7 +288,7 @@ impl Server {
         let (view, mut told) = (self.view, Vec::new());
         let Some(front) = self.fronts.0.get_mut(&conn) else { return Ok(told) };
         if let Phase::Settling(session, at) = front.phase
-            && at <= view
+            && (at <= view || self.mistake == Some(Mistake::ReadsGoBack))
         {
             front.phase = Phase::Open(session);
             told.push(Told::Connected(session));
