@@ -19,6 +19,8 @@ pub struct Costs {
     pub generator: ThreadCosts,
     /// Processor time of the server for each log write, microseconds.
     pub flush_cpu_us: f64,
+    /// Of the server for each message that writes give rise to when they take effect, in addition to the message's.
+    pub effect_us: f64,
     /// By operation.
     pub operations: BTreeMap<Op, OpCosts>,
     /// From a message to the begin of the turn of a thread that slept for it.
@@ -54,7 +56,7 @@ pub struct Stalls {
 pub struct ThreadCosts {
     /// Of each turn, microseconds.
     pub turn_us: f64,
-    /// Of each turn that begins with a sleep's end, in addition.
+    /// Of each turn that a sleep came before, in addition: polling, falling asleep, waking. It delays nothing itself.
     pub sleep_us: f64,
     /// Of each message received and one sent.
     pub message_us: f64,
@@ -117,6 +119,7 @@ impl Costs {
             server: thread(self.server),
             generator: thread(self.generator),
             flush_cpu_us: self.flush_cpu_us / speed,
+            effect_us: self.effect_us / speed,
             operations: self.operations.iter().map(|(op, costs)| (*op, operation(costs))).collect(),
             peers: PeerCosts {
                 message_us: peers.message_us / speed,

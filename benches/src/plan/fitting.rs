@@ -101,6 +101,7 @@ fn first_guess(seen: &[Observation]) -> Costs {
         server: thread,
         generator: thread,
         flush_cpu_us: 10.0,
+        effect_us: 1.0,
         operations: Op::ALL.into_iter().map(operation).collect(),
         wake: Quantiles::constant(5.0),
         deep_wake: Quantiles::constant(20.0),
@@ -135,10 +136,11 @@ fn batches(costs: &mut Costs, seen: &[Observation]) {
         let run = simulated(costs, &seen.workload);
         let (get, set) = (seen.workload.mix.share(Op::Get), seen.workload.mix.share(Op::Set));
         let (s, g) = (run.server, run.generator);
-        server.push(([s.turns, s.woken, s.messages, run.flushes_per_op, get, set], seen.server_us));
+        server.push(([s.turns, s.woken, s.messages, run.flushes_per_op, s.effects, get, set], seen.server_us));
         generator.push(([g.turns, g.woken, g.messages, get, set], seen.generator_us));
     }
-    let [turn_us, sleep_us, message_us, flush_cpu_us, get, set] = non_negative(&server);
+    let [turn_us, sleep_us, message_us, flush_cpu_us, effect_us, get, set] = non_negative(&server);
+    costs.effect_us = effect_us;
     costs.server = ThreadCosts { turn_us, sleep_us, message_us, ..costs.server };
     costs.flush_cpu_us = flush_cpu_us;
     let [turn_us, sleep_us, message_us, get_generator, set_generator] = non_negative(&generator);
@@ -159,6 +161,7 @@ fn settle(costs: &mut Costs, before: &Costs) {
         now.message_us = half(now.message_us, then.message_us);
     }
     costs.flush_cpu_us = half(costs.flush_cpu_us, before.flush_cpu_us);
+    costs.effect_us = half(costs.effect_us, before.effect_us);
 }
 
 /// What is left of the measured processor time when turns, messages and log writes have had theirs: of server and generator.
@@ -167,7 +170,8 @@ fn remainder(costs: &Costs, seen: &Observation) -> (f64, f64) {
     let of = |costs: &ThreadCosts, counts: super::simulate::Counts| {
         counts.turns * costs.turn_us + counts.woken * costs.sleep_us + counts.messages * costs.message_us
     };
-    let server = of(&costs.server, run.server) + run.flushes_per_op * costs.flush_cpu_us;
+    let server =
+        of(&costs.server, run.server) + run.flushes_per_op * costs.flush_cpu_us + run.server.effects * costs.effect_us;
     (seen.server_us - server, seen.generator_us - of(&costs.generator, run.generator))
 }
 
@@ -278,8 +282,8 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stalls of exponential length `d`, `n` a second, keep a share `n * d * exp(-x / d)` of the requests for longer than `x`,
-/// and those on average `d` longer.
+/// Stalls of exponential length `d`, `n` a second, keep a share `n * d` of the requests waiting, on average for `d`. Those that
+/// are not told from what is usual are not counted.
 fn stalls(seen: &[Observation]) -> Stalls {
     let Some(seen) = seen.iter().find(|seen| seen.purpose == Purpose::Stalls) else { return Stalls::default() };
     const STEPS: u32 = 2_000;
@@ -292,7 +296,7 @@ fn stalls(seen: &[Observation]) -> Stalls {
         return Stalls::default();
     }
     let mean_us = beyond.iter().sum::<f64>() / beyond.len() as f64;
-    let share = beyond.len() as f64 / f64::from(STEPS) * (limit / mean_us).min(3.0).exp();
+    let share = beyond.len() as f64 / f64::from(STEPS);
     // Either of two threads keeps a request, and only one that rests is taken away.
     let rests = (1.0 - f64::midpoint(seen.busiest_server, seen.busiest_generator)).max(0.1);
     Stalls { per_second: (share / (mean_us / 1e6) / 2.0 / rests).min(1_000.0), mean_us }

@@ -139,6 +139,7 @@ pub(super) fn carry_out(costs: &Costs, workload: &Workload, setting: Setting, ef
         + counts.turns * server.turn_us
         + counts.woken * server.sleep_us
         + counts.messages * server.message_us
+        + counts.effects * costs.effect_us
         + simulated.flushes_per_op * costs.flush_cpu_us;
     (simulated, server_us)
 }
@@ -204,6 +205,7 @@ pub(super) mod tests {
             server: thread,
             generator: thread,
             flush_cpu_us: 5.0,
+            effect_us: 1.0,
             operations: Op::ALL.into_iter().map(op).collect(),
             wake: Quantiles::constant(5.0),
             deep_wake: Quantiles::constant(20.0),
@@ -229,8 +231,8 @@ pub(super) mod tests {
         let costs = costs();
         let here = Setting::here();
         let read = predict(&costs, &closed("get", 1, 1), here);
-        // Two sleeping turns, a message and half the operation's cost on each side, two wakes.
-        let expected = 2.0 * (1.0 + 10.0 + 4.0 + 5.0) + 0.3 + 0.5 + 0.06;
+        // On each side a turn, a message, the operation's cost, and a wake.
+        let expected = 2.0 * (1.0 + 4.0 + 5.0) + 0.3 + 0.5 + 0.06;
         assert!((read.p50_us - expected).abs() < 1.0, "{} is not {expected}", read.p50_us);
         assert!((read.rate * read.p50_us / 1e6 - 1.0).abs() < 0.02, "Little's law: {read:?}");
         let write = predict(&costs, &closed("set", 1, 1), here);

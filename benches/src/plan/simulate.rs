@@ -101,6 +101,8 @@ pub(super) struct Counts {
     pub(super) woken: f64,
     /// Messages of the other side received; as many are sent.
     pub(super) messages: f64,
+    /// Messages that writes which took effect gave rise to.
+    pub(super) effects: f64,
 }
 
 /// Bytes of records beyond which one log write takes no more (the server's bound).
@@ -181,6 +183,7 @@ struct Thread {
     turns: u64,
     woken_turns: u64,
     messages: u64,
+    effects: u64,
 }
 
 #[derive(Debug, Default)]
@@ -445,7 +448,7 @@ impl<'a> Simulation<'a> {
         let system = self.system;
         let side = if thread < self.generators { &system.costs.generator } else { &system.costs.server };
         let mut sends = Vec::new();
-        let mut work = side.turn_us * 1e3 + if woken { side.sleep_us * 1e3 } else { 0.0 };
+        let mut work = side.turn_us * 1e3;
         work += if thread < self.generators {
             self.generate(thread, inbox, &mut sends)
         } else {
@@ -462,7 +465,9 @@ impl<'a> Simulation<'a> {
             over += if matches!(item, Item::Replies(..) | Item::Requests(..)) { each } else { 0.0 };
             self.at(over as u64 + delay, Event::Deliver(to, item));
         }
-        self.threads[at].worked += over as u64 - self.now;
+        // A sleep's cost is paid by who falls asleep, before anything is due; what it delays is the wake.
+        let slept = if woken { side.sleep_us * 1e3 / side.availability } else { 0.0 };
+        self.threads[at].worked += over as u64 - self.now + slept as u64;
         self.at(over as u64, Event::Turn(thread));
     }
 
@@ -524,7 +529,8 @@ impl<'a> Simulation<'a> {
         if self.answered == self.system.warm_up {
             self.began = now;
             for thread in &mut self.threads {
-                (thread.worked, thread.turns, thread.woken_turns, thread.messages) = (0, 0, 0, 0);
+                (thread.worked, thread.turns, thread.woken_turns) = (0, 0, 0);
+                (thread.messages, thread.effects) = (0, 0);
             }
             for member in &mut self.members {
                 (member.flush_time, member.flushes, member.flushed_bytes) = (0, 0, 0.0);
@@ -539,7 +545,7 @@ impl<'a> Simulation<'a> {
         let member = self.member_of_thread(thread);
         let costs = self.system.costs;
         let receive = costs.server.message_us * 1e3 * RECEIVING;
-        let (mut work, mut dirty, mut handed) = (0.0, Vec::new(), Vec::new());
+        let (mut work, mut dirty, mut handed, mut done) = (0.0, Vec::new(), Vec::new(), 0);
         for item in inbox {
             match item {
                 Item::Requests(conn, requests) => {
@@ -580,10 +586,12 @@ impl<'a> Simulation<'a> {
                     state.committed = state.committed.max(upto);
                 }
                 Item::Done(writes) => {
+                    let before = dirty.len();
                     for write in writes {
                         work += self.system.kinds[usize::from(write.kind)].server_ns * (1.0 - PROPOSING);
                         self.complete(write, &mut dirty);
                     }
+                    done += dirty.len() - before;
                 }
                 Item::Replies(..) => {}
             }
@@ -595,9 +603,13 @@ impl<'a> Simulation<'a> {
                 (false, _) => sends.push((self.role_of(member), Item::Writes(handed), 0)),
             }
         }
+        let read = dirty.len();
         if thread == self.role_of(member) {
             work += self.order_writes(member, sends, &mut dirty);
         }
+        let effects = dirty.len() - read + done;
+        self.threads[thread as usize].effects += effects as u64;
+        work += effects as f64 * costs.effect_us * 1e3;
         for conn in dirty {
             let replies = std::mem::take(&mut self.conns[conn as usize].replies);
             let delay = match self.system.clients {
@@ -723,7 +735,12 @@ impl<'a> Simulation<'a> {
         let busiest = |threads: &[Thread]| threads.iter().map(|thread| thread.worked).max().unwrap_or(0) as f64 / span;
         let counts = |threads: &[Thread]| {
             let sum = |count: fn(&Thread) -> u64| threads.iter().map(count).sum::<u64>() as f64 / answered;
-            Counts { turns: sum(|it| it.turns), woken: sum(|it| it.woken_turns), messages: sum(|it| it.messages) }
+            Counts {
+                turns: sum(|it| it.turns),
+                woken: sum(|it| it.woken_turns),
+                messages: sum(|it| it.messages),
+                effects: sum(|it| it.effects),
+            }
         };
         let flushes: u64 = self.members.iter().map(|member| member.flushes).sum();
         let bytes: f64 = self.members.iter().map(|member| member.flushed_bytes).sum();

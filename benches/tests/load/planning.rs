@@ -85,7 +85,7 @@ fn a_server_that_was_started_goes_with_its_folder() {
     let mut command = program(&words);
     command.arg("--folder").arg(&home).arg("--calibration").arg(folder.path().join("calibration.toml"));
     let child = command.spawn().unwrap();
-    wait_for("a server's folder", || std::fs::read_dir(&home).ok()?.next());
+    drop(wait_for("a server's folder", || std::fs::read_dir(&home).ok()?.next()));
     signal(child.id(), Signal::TERM);
     let output = wait_for_end(child);
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));

@@ -216,22 +216,20 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
     let plain = target.workload("get", 1, 1)?;
     let stage = Stage::prepare(&Workload { keys: NODES, values: ValueSizes::Fixed(VALUE), ..plain.clone() }, stop)?;
     let (filled, narrow) = (look()?, NODES);
-    line.part("memory of watches");
-    let watched = watch_all(target, &stage, stop).and_then(|bulk| Ok((look()?, bulk)));
-    let watches = match watched {
-        Ok((watched, bulk)) => bulk.close().map(|()| growth(filled, watched, WATCHES).0),
-        Err(error) => Err(error),
-    };
-    line.part("memory of values");
-    let middle = look()?;
-    let wide = Stage::prepare(&Workload { keys: WIDE_NODES, values: ValueSizes::Fixed(WIDE_VALUE), ..plain }, stop);
-    let wide_filled = look()?;
-    // While the nodes are there, so that no memory is used again.
+    // Everything grows on top of what is there, so that no memory is used again.
     line.part("memory of sessions");
     let all = asks(&target.servers, SESSIONS, Duration::from_secs(30), Some(20_000))?;
     let crowd = Crowd::open(&all, stop, |open| line.count(open as u64, SESSIONS.into(), "sessions"))?;
     let held = look()?;
+    line.part("memory of watches");
+    let watching = watch_all(target, &stage, stop)?;
+    let watched = look()?;
+    watching.close()?;
     crowd.close()?;
+    line.part("memory of values");
+    let middle = look()?;
+    let wide = Stage::prepare(&Workload { keys: WIDE_NODES, values: ValueSizes::Fixed(WIDE_VALUE), ..plain }, stop);
+    let wide_filled = look()?;
     line.say("cleaning up");
     stage.clean()?;
     wide?.clean()?;
@@ -246,8 +244,8 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
         value_byte,
         mapped_znode: (mapped - f64::from(VALUE) * mapped_value_byte).max(0.0),
         mapped_value_byte,
-        session: growth(wide_filled, held, SESSIONS.into()).0,
-        watch: watches?,
+        session: growth(filled, held, SESSIONS.into()).0,
+        watch: growth(held, watched, WATCHES).0,
     })
 }
 

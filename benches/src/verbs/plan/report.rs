@@ -100,6 +100,7 @@ pub(super) fn calibration(calibration: &Calibration) -> anyhow::Result<Document>
     row("a sleep before it, in addition", us(server.sleep_us), us(generator.sleep_us));
     row("a message and its answer", us(server.message_us), us(generator.message_us));
     row("a log write", us(costs.flush_cpu_us), "-".into());
+    row("a message that writes give rise to, in addition", us(costs.effect_us), "-".into());
     row("share of a processor that is to be had", percent(server.availability), percent(generator.availability));
     let mut operations = Table::new("Operations", &["operation", "server", "each KiB", "generator", "each KiB of it"]);
     for (op, of_op) in &costs.operations {
