@@ -37,6 +37,7 @@ const WANTED: &[&str] = &[
     "elections",
     "DIFF",
     "TRUNC",
+    "log reads",
     "SNAP",
     "installed snapshots",
     "checkpoints",

@@ -180,7 +180,7 @@ impl World {
             self.met.add_to("checkpoints", storage.checkpoints);
             self.met.add_to("installed snapshots", storage.snapshots);
             self.met.add_to("TRUNC", storage.cuts);
-            self.met.add_to("log read", storage.log_reads);
+            self.met.add_to("log reads", storage.log_reads);
             self.met.add_to("SNAP", storage.streams);
             self.met.add_to("disk errors", storage.failures);
         }
