@@ -35,10 +35,13 @@ pub struct Member {
     pub kind: Kind,
     pub sid: usize,
     observer: bool,
+    /// Not in the others' files: it joins by a reconfiguration.
+    joins_later: bool,
     client_port: u16,
     pub quorum_port: u16,
     pub election_port: u16,
     settings: Vec<(String, String)>,
+    properties: Vec<String>,
     process: Option<Process>,
     starts: u32,
 }
@@ -56,10 +59,12 @@ impl Cluster {
             kind: *kind,
             sid: index + 1,
             observer: index + observers >= kinds.len(),
+            joins_later: false,
             client_port: free_port(),
             quorum_port: free_port(),
             election_port: free_port(),
             settings: Vec::new(),
+            properties: Vec::new(),
             process: None,
             starts: 0,
         });
@@ -92,6 +97,33 @@ impl Cluster {
         self.members[sid - 1].settings.push((key.to_owned(), value.to_owned()));
     }
 
+    /// A `name=value` for `-D` at every start of all members.
+    pub fn define(&mut self, property: &str) {
+        self.members.iter_mut().for_each(|member| member.properties.push(property.to_owned()));
+    }
+
+    /// The files of the others do not know this member.
+    pub fn join_later(&mut self, sid: usize) {
+        self.members[sid - 1].joins_later = true;
+    }
+
+    /// Gives a member other ports, client port included: in a configuration yet to come.
+    pub fn move_member(&mut self, sid: usize) {
+        let member = &mut self.members[sid - 1];
+        (member.client_port, member.quorum_port, member.election_port) = (free_port(), free_port(), free_port());
+    }
+
+    /// The configuration file of a member.
+    pub fn config_file(&self, sid: usize) -> PathBuf {
+        self.directory.path().join(format!("zoo-{sid}.cfg"))
+    }
+
+    /// The line of a member in a configuration, in this role.
+    pub fn line(&self, sid: usize, role: &str) -> String {
+        let Member { quorum_port, election_port, client_port, .. } = self.member(sid);
+        format!("server.{sid}=127.0.0.1:{quorum_port}:{election_port}:{role};127.0.0.1:{client_port}")
+    }
+
     pub fn data(&self, sid: usize) -> PathBuf {
         self.directory.path().join(format!("data-{sid}"))
     }
@@ -117,28 +149,37 @@ impl Cluster {
         let data = self.data(sid);
         fs::create_dir_all(&data).unwrap();
         fs::write(data.join("myid"), sid.to_string()).unwrap();
-        let mut text = format!("dataDir={}\n", data.display());
+        let file = self.config_file(sid);
+        // A server that has been reconfigured has written its file itself.
+        if !fs::read_to_string(&file).is_ok_and(|text| text.contains("dynamicConfigFile=")) {
+            self.write_config(sid);
+        }
+        let member = &mut self.members[sid - 1];
+        let mut words = match member.kind {
+            Kind::Ringkeeper => vec![ringkeeper_binary().display().to_string(), "serve".to_owned()],
+            Kind::Java => java_words(&member.properties),
+        };
+        if member.kind == Kind::Ringkeeper {
+            words.extend(member.properties.iter().map(|property| format!("-D{property}")));
+        }
+        words.push(file.display().to_string());
+        member.starts += 1;
+        let scratch = self.directory.path().join(format!("run-{sid}-{}", member.starts));
+        member.process = Some(Process::spawn(&words, &scratch, member.client_port));
+    }
+
+    fn write_config(&self, sid: usize) {
+        let mut text = format!("dataDir={}\n", self.data(sid).display());
         text += "tickTime=500\ninitLimit=60\nsyncLimit=20\nadmin.enableServer=false\n4lw.commands.whitelist=*\n";
         text += "maxClientCnxns=0\nmaxSessionTimeout=600000\nextendedTypesEnabled=true\n";
         for (key, value) in &self.member(sid).settings {
             writeln!(text, "{key}={value}").unwrap();
         }
-        for member in &self.members {
+        for member in self.members.iter().filter(|member| !member.joins_later || member.sid == sid) {
             let role = if member.observer { "observer" } else { "participant" };
-            let (quorum, election, client) = (member.quorum_port, member.election_port, member.client_port);
-            writeln!(text, "server.{}=127.0.0.1:{quorum}:{election}:{role};127.0.0.1:{client}", member.sid).unwrap();
+            writeln!(text, "{}", self.line(member.sid, role)).unwrap();
         }
-        let file = self.directory.path().join(format!("zoo-{sid}.cfg"));
-        fs::write(&file, text).unwrap();
-        let member = &mut self.members[sid - 1];
-        let mut words = match member.kind {
-            Kind::Ringkeeper => vec![ringkeeper_binary().display().to_string(), "serve".to_owned()],
-            Kind::Java => java_words(),
-        };
-        words.push(file.display().to_string());
-        member.starts += 1;
-        let scratch = self.directory.path().join(format!("run-{sid}-{}", member.starts));
-        member.process = Some(Process::spawn(&words, &scratch, member.client_port));
+        fs::write(self.config_file(sid), text).unwrap();
     }
 
     pub fn process(&mut self, sid: usize) -> &mut Process {
@@ -272,10 +313,11 @@ pub fn has_java() -> bool {
     }
 }
 
-fn java_words() -> Vec<String> {
+fn java_words(properties: &[String]) -> Vec<String> {
     let mut words: Vec<String> =
         ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].map(str::to_owned).to_vec();
     words.push("-Dorg.slf4j.simpleLogger.defaultLogLevel=info".to_owned());
+    words.extend(properties.iter().map(|property| format!("-D{property}")));
     words.extend(["-cp".to_owned(), class_path(server_jars())]);
     words.push("org.apache.zookeeper.server.quorum.QuorumPeerMain".to_owned());
     words

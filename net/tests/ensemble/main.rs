@@ -12,6 +12,7 @@ mod failures;
 mod history;
 mod joining;
 mod mixed;
+mod reconfig;
 mod sizes;
 mod strangers;
 mod tree;

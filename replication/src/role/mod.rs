@@ -51,6 +51,7 @@ mod modes;
 mod outstanding;
 mod propose;
 mod reaper;
+mod reconfig;
 mod routes;
 mod step;
 mod system;
@@ -63,6 +64,7 @@ pub use fault::RoleFault;
 pub use io::{Action, ConnectRequest, Input, Now};
 pub use modes::Mode;
 pub use reaper::ReaperConfig;
+pub use reconfig::EnsembleFacts;
 pub use system::{SystemState, SystemStateError};
 
 use crate::ledger::{self, Acls, Ledger, LedgerConfig, LedgerLoader, Resolved};
@@ -176,6 +178,8 @@ pub struct Role {
     resolved: Resolved,
     held: Vec<Action>,
     counters: Counters,
+    /// Leading: what a reconfig is held against.
+    ensemble: Option<EnsembleFacts>,
 }
 
 impl Role {
@@ -238,6 +242,7 @@ impl Role {
             resolved: Resolved::default(),
             held: Vec::new(),
             counters: Counters::default(),
+            ensemble: None,
             config,
         }
     }
@@ -297,6 +302,11 @@ impl Role {
     /// The sessions.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// What the ensemble's members have to say to a reconfig: before each that a leader is given.
+    pub fn know_ensemble(&mut self, ensemble: EnsembleFacts) {
+        self.ensemble = Some(ensemble);
     }
 
     /// Running totals.

@@ -1,12 +1,14 @@
 //! A member of an ensemble: its promises on disk, its sockets, and the threads that make connections and take in
 //! snapshots.
 
+mod config_files;
 mod dialer;
 mod epochs;
 mod incoming;
 mod member;
 mod sockets;
 
+pub use config_files::{ConfigFileError, ConfigFiles};
 pub use epochs::{EpochError, EpochFiles};
 pub use incoming::{Incoming, IncomingEvent};
 pub use member::{MemberHost, MemberParts};

@@ -209,10 +209,11 @@ impl Leader {
             return;
         }
         self.phase = Phase::Active;
+        // Before anybody is served.
+        self.complete_reconfig(out);
         out.push(Action::Established { epoch: self.epoch });
         // Behind it: only who leads takes a commit.
         out.push(Action::Commit { upto: self.initial_end });
-        self.complete_reconfig(out);
         let waiting = self.links.iter().filter(|(_, link)| link.phase == LinkPhase::Acknowledged);
         for learner in waiting.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.up_to_date(now_ms, learner, out);

@@ -55,7 +55,9 @@ enum Phase {
     Synchronising,
     Active,
     /// A reconfiguration has named another leader.
-    HandedOver,
+    HandedOver {
+        to: u64,
+    },
     Resigned,
 }
 
@@ -176,7 +178,7 @@ impl Leader {
 
     /// Whether this server's history is the ensemble's.
     pub fn is_established(&self) -> bool {
-        matches!(self.phase, Phase::Active | Phase::HandedOver)
+        matches!(self.phase, Phase::Active | Phase::HandedOver { .. })
     }
 
     /// The sids of followers, then of observers, that are being served.
@@ -213,6 +215,7 @@ impl Leader {
             Input::Written { learner, bytes } => self.written(now_ms, learner, bytes, out),
             Input::Disconnected { learner } => {
                 self.links.remove(&learner);
+                self.hand_over(now_ms, out);
             }
             Input::EpochPersisted(epoch) => self.epoch_persisted(now_ms, epoch, out),
             Input::Proposed { zxid, txn, reconfig } => self.propose(now_ms, zxid, &txn, reconfig, out),

@@ -97,6 +97,9 @@ pub enum ResignReason {
         /// The time allowed.
         limit_ms: i64,
     },
+    /// A reconfiguration has named another leader, and too few are left here.
+    #[error("a reconfiguration has made server {0} the leader")]
+    HandedOver(u64),
     /// The counter of the epoch has run out (ZOOKEEPER-1277).
     #[error("the transaction counter of the epoch has run out; a new epoch begins")]
     ZxidRollover,
