@@ -33,10 +33,7 @@ pub struct Parsed {
 
 /// Reads a properties file.
 pub fn parse(bytes: &[u8]) -> Parsed {
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text.strip_prefix('\u{FEFF}').unwrap_or(text).to_owned(),
-        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
-    };
+    let text = text_of(bytes);
     let mut parsed = Parsed::default();
     for logical in logical_lines(&text) {
         let (key, value) = split(&logical.text);
@@ -46,6 +43,14 @@ pub fn parse(bytes: &[u8]) -> Parsed {
         }
     }
     parsed
+}
+
+/// The bytes of a properties file as text.
+pub fn text_of(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.strip_prefix('\u{FEFF}').unwrap_or(text).to_owned(),
+        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+    }
 }
 
 /// The text of a properties file without the entries whose key `is_dropped` says yes to. Everything else, comments

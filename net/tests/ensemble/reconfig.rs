@@ -229,6 +229,42 @@ fn a_leader_moves_to_other_ports() {
     cluster.check_health();
 }
 
+/// Server 1 comes and goes, and each time the leader is killed in the middle: the change happens on all or on none.
+#[test]
+fn a_leader_may_die_while_members_change() {
+    let mut cluster = changeable(&[Ringkeeper; 4], &[1]);
+    let all = cluster.all();
+    cluster.start(1);
+    cluster.await_mode(1, "follower");
+    let load = Load::start(&cluster, 2);
+    let line = cluster.line(1, "participant");
+    for _ in 0..4 {
+        load.await_progress(100);
+        let leader = cluster.await_leader(&all);
+        let votes = config(&cluster, leader).0.contains(&line);
+        let (joining, leaving) = if votes { (None, Some("1")) } else { (Some(line.as_str()), None) };
+        // A server that has been removed cannot start again: it is no member.
+        if leader == 1 {
+            reconfigure(&cluster, &[2], joining, leaving);
+            continue;
+        }
+        let mut session = admin(&cluster, &[leader]);
+        session.send(op::RECONFIG, &record::reconfig(joining, leaving, None, -1));
+        cluster.kill(leader);
+        let others = cluster.others(&[leader]);
+        cluster.await_leader(&others);
+        load.await_progress(100);
+        cluster.start(leader);
+        cluster.await_serving(&all);
+        let version = config(&cluster, leader).1;
+        await_version(&cluster, &all, version);
+    }
+    let written = load.finish();
+    history::check(&cluster, &all, &written);
+    assert_equal(&cluster, &all);
+    cluster.check_health();
+}
+
 #[test]
 fn a_java_server_joins_ours_and_takes_the_lead() {
     if !has_java() {

@@ -12,6 +12,7 @@ use crate::role::{self, Now};
 use bytes::Bytes;
 use engine::acl::Identity;
 use engine::ids::SessionId;
+use engine::zxid::Zxid;
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -93,9 +94,9 @@ impl Node {
                 learner::Action::Established { epoch } => {
                     info!(epoch, leader = ?self.leader, "this server is in step with its leader");
                     self.step_port(now, PortInput::Established { peer_epoch: i64::from(epoch) }, out);
-                    let ensemble = Arc::clone(self.views.last_seen());
-                    if self.take_into_force(now, ensemble, None, out) {
-                        return self.leave_leader(now, out);
+                    if self.take_leaders(now, epoch, out) {
+                        self.leaving = Some(Zxid::ZERO);
+                        continue;
                     }
                     let ensemble = Arc::clone(self.views.committed());
                     let mut actions = std::mem::take(&mut self.role_actions);
@@ -123,7 +124,6 @@ impl Node {
                 }
             }
         }
-        self.leave_if_due(now, out);
     }
 
     fn dial_leader(&mut self, timeout_ms: i64, out: &mut Vec<Action>) {

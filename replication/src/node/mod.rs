@@ -187,6 +187,7 @@ impl Node {
             epochs,
         };
         node.look(now, out);
+        node.look_when_settled(now, out);
         node
     }
 
@@ -238,6 +239,9 @@ impl Node {
 
             Input::Tick => self.tick(now, out),
         }
+        // A role is left, and the next begun, when everything that the step has brought is done.
+        self.leave_if_due(now, out);
+        self.look_when_settled(now, out);
     }
 
     /// When [`Input::Tick`] is due, on the monotonic clock.
@@ -379,8 +383,6 @@ impl Node {
             State::Settling | State::Looking => {}
         }
         self.step_role(now, role::Input::Durable(durable), out);
-        self.leave_if_due(now, out);
-        self.look_when_settled(now, out);
     }
 
     fn persist(&mut self, epochs: Epochs, epoch: u32, out: &mut Vec<Action>) {
@@ -402,12 +404,12 @@ impl Node {
         let Some(last) = self.truncating.take() else { return };
         (self.appended, self.durable) = (last, end);
         self.step_learner(now, learner::Input::Truncated { last }, out);
-        self.look_when_settled(now, out);
     }
 
     // ---- leaving a role ----
 
-    /// Gives up whatever role there was. The election begins when the log has written what it was given.
+    /// Gives up whatever role there was. The election begins at the end of the step, or when the log has written what it
+    /// was given.
     fn leave(&mut self, now: Now, history: History, out: &mut Vec<Action>) {
         self.history = Some(history);
         self.state = State::Settling;
@@ -424,7 +426,6 @@ impl Node {
         self.role_actions = actions;
         self.state = State::Settling;
         self.step_role(now, role::Input::Durable(self.durable), out);
-        self.look_when_settled(now, out);
     }
 
     fn look_when_settled(&mut self, now: Now, out: &mut Vec<Action>) {

@@ -5,6 +5,7 @@ use super::leading::configuration;
 use super::{Action, Named, Node, State};
 use crate::peer::ensemble::{Ensemble, ServerId, loses_leader};
 use crate::peer::quorum_set::Configuration;
+use crate::peer::wire::bodies::epoch_zxid;
 use crate::request::WriteOp;
 use crate::request::codec::opcode;
 use crate::role::{self, EnsembleFacts, Now};
@@ -60,6 +61,17 @@ impl Node {
         }
     }
 
+    /// In step with a leader: the configuration that it named in NEWLEADER is in force, if it is one of a former epoch,
+    /// which a quorum has now completed, or the epoch's own first (ZOOKEEPER-1324, 1783), or is known to be committed.
+    /// One that this leader has proposed and not committed comes into force with its commit; a Java follower takes it at
+    /// once, and may be alone with it when the leader dies.
+    pub(super) fn take_leaders(&mut self, now: Now, epoch: u32, out: &mut Vec<Action>) -> bool {
+        let State::Following(learner) = &self.state else { return false };
+        let settled = learner.committed().max(epoch_zxid(epoch)).to_wire();
+        let ensemble = Arc::clone(self.views.last_seen());
+        ensemble.version() <= settled && self.take_into_force(now, ensemble, None, out)
+    }
+
     /// As leader: a configuration is in force, and names the leader from now on.
     pub(super) fn activate(&mut self, now: Now, configuration: &Configuration, named: Named, out: &mut Vec<Action>) {
         match Ensemble::parse(&String::from_utf8_lossy(&configuration.text)) {
@@ -113,7 +125,7 @@ impl Node {
         }
     }
 
-    pub(super) fn leave_leader(&mut self, now: Now, out: &mut Vec<Action>) {
+    fn leave_leader(&mut self, now: Now, out: &mut Vec<Action>) {
         info!(named = ?self.named, "the new configuration asks for another role or leader");
         out.push(Action::CloseLeader);
         if let State::Following(learner) = std::mem::replace(&mut self.state, State::Settling) {

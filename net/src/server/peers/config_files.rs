@@ -90,8 +90,7 @@ impl ConfigFiles {
         let path = self.beside(&format!(".dynamic.{:x}", ensemble.version()));
         replace(&path, lines(ensemble).as_bytes())?;
         let path = named(&path, std::fs::canonicalize(&path))?;
-        let text = named(&self.file, std::fs::read(&self.file))?;
-        let text = String::from_utf8_lossy(&text);
+        let text = zoo_cfg::text_of(&named(&self.file, std::fs::read(&self.file))?);
         let names_client = ensemble.member(self.own).is_some_and(|own| own.client.is_some());
         replace(&self.file, pointing_to(&text, &path, names_client).as_bytes())?;
         self.version = ensemble.version();

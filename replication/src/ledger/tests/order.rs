@@ -161,7 +161,7 @@ fn reconfig_is_disabled_before_anything_else() {
 #[test]
 fn reconfig_of_an_ensemble_asks_the_members_and_then_the_acl() {
     let mut world = World::with(LedgerConfig { reconfig_enabled: true, ..config() });
-    let mut propose = |world: &mut World, next: Result<Bytes, ErrorCode>| {
+    let propose = |world: &mut World, next: Result<Bytes, ErrorCode>| {
         let header = world.header();
         let asker = Asker { header: &header, identity: &world.identity, alive: world.alive };
         let txn = world.ledger.propose_reconfig(asker, || next);
@@ -175,7 +175,8 @@ fn reconfig_of_an_ensemble_asks_the_members_and_then_the_acl() {
     for _ in 0..2 {
         let (code, pieces) = propose(&mut world, Ok(text.clone()));
         assert_eq!(code, 0);
-        let expected = |piece: &Piece| matches!(piece, Piece::SetData { version: -1, data: Some(data), .. } if *data == text);
+        let expected =
+            |piece: &Piece| matches!(piece, Piece::SetData { version: -1, data: Some(data), .. } if *data == text);
         assert!(matches!(&pieces[..], [piece] if expected(piece)), "{pieces:?}");
     }
     let node = world.node("/zookeeper/config");
