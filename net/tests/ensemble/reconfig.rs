@@ -34,22 +34,42 @@ fn changeable(kinds: &[Kind], later: &[usize]) -> Cluster {
     cluster
 }
 
-/// A session of the super user on one of these.
+/// A session of the super user on one of these. Servers that change their role let their clients go.
 fn admin(cluster: &Cluster, sids: &[usize]) -> Session {
     let addresses: Vec<_> = sids.iter().map(|sid| cluster.address(*sid)).collect();
-    let mut session = open(&addresses, &lasting());
-    session.auth("digest", b"super:test");
-    session
+    wait_for("a super user's session", PATIENCE, || {
+        let mut session = open(&addresses, &lasting());
+        session.send_as(-4, op::AUTH, &record::auth("digest", b"super:test"));
+        let reply = session.try_reply()?;
+        assert_eq!(reply.err, err::OK);
+        Some(session)
+    })
 }
 
 /// The configuration as this server shows it: its lines in order, its version, the Stat.
 fn config(cluster: &Cluster, sid: usize) -> (Vec<String>, i64, Stat) {
-    let mut session = open(&[cluster.address(sid)], &lasting());
-    assert_eq!(session.call(op::SYNC, &record::path("/")).err, err::OK);
-    let (data, stat) = session.get(CONFIG);
-    session.close();
-    let (lines, version) = parsed(&data.unwrap());
-    (lines, version, stat)
+    wait_for(&format!("server {sid} to show its configuration"), PATIENCE, || {
+        let mut session = open(&[cluster.address(sid)], &lasting());
+        let synced = session.try_call(op::SYNC, &record::path("/"))?;
+        let (data, stat) = session.try_call(op::GET_DATA, &record::read(CONFIG, false))?.data();
+        session.try_call(op::CLOSE_SESSION, b"");
+        assert_eq!(synced.err, err::OK);
+        let (lines, version) = parsed(&data.unwrap());
+        Some((lines, version, stat))
+    })
+}
+
+/// Waits until these servers have taken something from a leader of a later epoch than this version's: nobody is about to
+/// leave the leader before any more. Somebody must be writing.
+fn await_next_epoch(cluster: &Cluster, sids: &[usize], version: i64) {
+    for sid in sids {
+        wait_for(&format!("server {sid} to follow the next leader"), PATIENCE, || {
+            let mut session = open(&[cluster.address(*sid)], &lasting());
+            let reply = session.try_call(op::EXISTS, &record::read("/", false))?;
+            session.try_call(op::CLOSE_SESSION, b"");
+            (reply.zxid >> 32 > version >> 32).then_some(())
+        });
+    }
 }
 
 fn parsed(text: &[u8]) -> (Vec<String>, i64) {
@@ -153,8 +173,8 @@ fn members_join_and_leave_under_load_and_the_leader_too() {
     cluster.await_mode(4, "follower");
 
     let version = reconfigure(&cluster, &[1], Some(&cluster.line(4, "observer")), None);
-    await_version(&cluster, &all, version);
     cluster.await_mode(4, "observer");
+    await_version(&cluster, &all, version);
     load.await_progress(100);
     let version = reconfigure(&cluster, &[1], Some(&cluster.line(4, "participant")), None);
     cluster.await_mode(4, "follower");
@@ -173,6 +193,7 @@ fn members_join_and_leave_under_load_and_the_leader_too() {
     // The leader goes, and names another: no election.
     let version = reconfigure(&cluster, &left, None, Some(&leader.to_string()));
     let voters = cluster.others(&[removed, leader]);
+    await_next_epoch(&cluster, &all, version);
     let successor = cluster.await_leader(&voters);
     cluster.await_log(successor, "a reconfiguration has named the leader");
     cluster.await_mode(leader, "follower");
@@ -213,6 +234,7 @@ fn a_leader_moves_to_other_ports() {
     let load = Load::start(&cluster, 2);
     let others = cluster.others(&[leader]);
     let version = reconfigure(&cluster, &others, Some(&cluster.line(leader, "participant")), None);
+    await_next_epoch(&cluster, &all, version);
     cluster.await_mode(leader, "follower");
     assert_eq!(await_version(&cluster, &all, version), lines(&cluster, &all));
     load.await_progress(100);
@@ -245,7 +267,8 @@ fn a_leader_may_die_while_members_change() {
         let (joining, leaving) = if votes { (None, Some("1")) } else { (Some(line.as_str()), None) };
         // A server that has been removed cannot start again: it is no member.
         if leader == 1 {
-            reconfigure(&cluster, &[2], joining, leaving);
+            let version = reconfigure(&cluster, &[2], joining, leaving);
+            await_next_epoch(&cluster, &all, version);
             continue;
         }
         let mut session = admin(&cluster, &[leader]);
@@ -282,6 +305,7 @@ fn a_java_server_joins_ours_and_takes_the_lead() {
     let first = cluster.await_leader(&[1, 2]);
     let other = 3 - first;
     let version = reconfigure(&cluster, &[other], None, Some(&first.to_string()));
+    await_next_epoch(&cluster, &all, version);
     assert_eq!(await_version(&cluster, &all, version), lines(&cluster, &[other, 3]));
     load.await_progress(100);
     let written = load.finish();
@@ -302,8 +326,8 @@ fn our_server_joins_theirs_and_their_leader_leaves() {
     cluster.start(3);
     cluster.await_mode(3, "follower");
     let version = reconfigure(&cluster, &[3], Some(&cluster.line(3, "observer")), None);
-    await_version(&cluster, &all, version);
     cluster.await_mode(3, "observer");
+    await_version(&cluster, &all, version);
     let version = reconfigure(&cluster, &[1], Some(&cluster.line(3, "participant")), None);
     assert_eq!(await_version(&cluster, &all, version), lines(&cluster, &all));
     cluster.await_mode(3, "follower");
@@ -311,6 +335,7 @@ fn our_server_joins_theirs_and_their_leader_leaves() {
     let first = cluster.await_leader(&[1, 2]);
     let other = 3 - first;
     let version = reconfigure(&cluster, &[other, 3], None, Some(&first.to_string()));
+    await_next_epoch(&cluster, &[other, 3], version);
     assert_eq!(await_version(&cluster, &[other, 3], version), lines(&cluster, &[other, 3]));
     load.await_progress(100);
     let written = load.finish();

@@ -157,8 +157,8 @@ impl Node {
             interval_max_ms,
             ..ElectionConfig::new(config.sid, config.reconfig_enabled)
         };
-        let own_addresses = election_addresses(views.last_seen(), config.sid)
-            .or_else(|| election_addresses(views.committed(), config.sid))
+        let own_addresses = election_addresses(views.committed(), config.sid)
+            .or_else(|| election_addresses(views.last_seen(), config.sid))
             .unwrap_or_default();
         let links = LinksConfig {
             own: config.sid,
