@@ -171,7 +171,7 @@ mod tests {
         files.activate(&ensemble(0x1_0000_0000)).unwrap();
         assert!(files.last_seen().is_none());
         let dynamic = place.path().join("zoo.cfg.dynamic.100000000");
-        let sorted = "server.1=a:1:2:participant;0.0.0.0:3\nserver.10=c:1:2:observer;0.0.0.0:3\nserver.2=b:1:2:participant;0.0.0.0:3";
+        let sorted = "server.10=c:1:2:observer;0.0.0.0:3\nserver.1=a:1:2:participant;0.0.0.0:3\nserver.2=b:1:2:participant;0.0.0.0:3";
         assert_eq!(fs::read_to_string(&dynamic).unwrap(), sorted);
         let dynamic = fs::canonicalize(&dynamic).unwrap();
         let expected = format!(
