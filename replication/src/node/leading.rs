@@ -21,6 +21,7 @@ impl Node {
             init_limit: self.config.init_limit,
             sync_limit: self.config.sync_limit,
             reconfig_enabled: self.config.reconfig_enabled,
+            named: self.is_named,
             force_snapshot: self.config.force_snapshot,
             #[cfg(test)]
             mistake: self.config.mistake,

@@ -121,6 +121,8 @@ pub struct Node {
     own_addresses: Vec<HostPort>,
     /// The leader that a reconfiguration has named, for when the present role has ended.
     named: Option<Named>,
+    /// Beginning to lead without an election.
+    is_named: bool,
     /// This server leaves its leader when this reconfiguration has taken effect here.
     leaving: Option<Zxid>,
     epochs: Epochs,
@@ -180,6 +182,7 @@ impl Node {
             role_actions: Vec::new(),
             own_addresses,
             named: None,
+            is_named: false,
             leaving: None,
             config,
             role,
@@ -435,7 +438,9 @@ impl Node {
         self.state = State::Looking;
         if let Some(Named { leader, zxid }) = self.named.take() {
             info!(server = %self.config.sid, %leader, "a reconfiguration has named the leader");
+            self.is_named = leader == self.config.sid;
             self.step_port(now, PortInput::Designated { leader, zxid: zxid.to_wire() }, out);
+            self.is_named = false;
             if !matches!(self.state, State::Looking) {
                 return;
             }

@@ -73,6 +73,21 @@ fn a_leader_that_is_removed_hands_over_to_the_best() {
     assert!(matches!(done.resigned(), Some(ResignReason::HandedOver(3))), "one of two is no quorum");
 }
 
+/// Who was named without an election does not keep a better one waiting.
+#[test]
+fn a_named_leader_gives_way_to_a_voter_that_is_ahead() {
+    for (named, sid, resigns) in [(true, 2, true), (true, 9, false), (false, 2, false)] {
+        let mut setup = Setup::of(&[1, 2, 3]).epoch(1, 1);
+        setup.config.named = named;
+        let (mut bench, _) = setup.start();
+        bench.present(3, 3, 1);
+        bench.step(Input::EpochPersisted(2));
+        bench.present(sid, sid, 1);
+        let done = bench.send(sid, &bodies::ack_epoch(zxid(1, 5), Some(1)));
+        assert_eq!(matches!(done.resigned(), Some(ResignReason::Overtaken { .. })), resigns, "{named} {sid}");
+    }
+}
+
 /// ZOOKEEPER-1324: `ReconfigRecoveryTest`.
 #[test]
 fn a_new_leader_completes_what_the_last_one_left() {
