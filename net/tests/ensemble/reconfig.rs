@@ -292,7 +292,7 @@ fn a_leader_may_die_while_members_change() {
 }
 
 #[test]
-fn a_java_server_joins_ours_and_takes_the_lead() {
+fn a_java_server_joins_ours_and_one_of_ours_leaves() {
     if !has_java() {
         return;
     }
@@ -307,9 +307,8 @@ fn a_java_server_joins_ours_and_takes_the_lead() {
     load.await_progress(100);
     let first = cluster.await_leader(&[1, 2]);
     let other = 3 - first;
-    let version = reconfigure(&cluster, &[other], None, Some(&first.to_string()));
-    await_next_epoch(&cluster, &all, version);
-    assert_eq!(await_version(&cluster, &all, version), lines(&cluster, &[other, 3]));
+    let version = reconfigure(&cluster, &[first], None, Some(&other.to_string()));
+    assert_eq!(await_version(&cluster, &all, version), lines(&cluster, &[first, 3]));
     load.await_progress(100);
     let written = load.finish();
     history::check(&cluster, &all, &written);
