@@ -86,6 +86,18 @@ pub enum Piece {
         /// Its new content.
         data: Bytes,
     },
+    /// Data that a server writes for itself, outside of the order of transactions: /zookeeper/config, whose Stat names the
+    /// version of the configuration (`ZKDatabase.initConfigInZKDatabase`). Fires NodeDataChanged.
+    Rewrite {
+        /// The node.
+        node: HashedPath,
+        /// Its new content.
+        data: Bytes,
+        /// The version after the change.
+        version: i32,
+        /// Its mzxid from here on; may lie ahead of everything that was applied.
+        mzxid: Zxid,
+    },
 }
 
 impl Piece {
@@ -96,7 +108,8 @@ impl Piece {
             | Piece::SetData { node, .. }
             | Piece::SetAcl { node, .. }
             | Piece::Remove { node }
-            | Piece::QuotaUsage { node, .. } => node.hash,
+            | Piece::QuotaUsage { node, .. }
+            | Piece::Rewrite { node, .. } => node.hash,
             Piece::Link { parent, .. } | Piece::Unlink { parent, .. } => *parent,
         }
     }

@@ -116,6 +116,10 @@ fn lay_out(args: &EnsembleArgs) -> Result<Vec<Member>, String> {
         );
         for (name, text) in [("zoo.cfg", config), ("myid", format!("{number}\n"))] {
             let path = folder.join(name);
+            // Members that have been reconfigured stand in a file of their own, to which the server's file points.
+            if fs::read_to_string(&path).is_ok_and(|before| before.contains("\ndynamicConfigFile=")) {
+                continue;
+            }
             fs::write(&path, text).map_err(|problem| failed(&path, problem))?;
         }
         members.push(Member { number, client_port, folder });

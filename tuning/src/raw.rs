@@ -63,7 +63,9 @@ pub struct Setting {
 pub struct RawConfig {
     settings: BTreeMap<String, Setting>,
     dynamic: Option<BTreeMap<String, Setting>>,
+    dynamic_name: Option<String>,
     has_file: bool,
+    file_name: Option<String>,
     server_form: bool,
     myid_text: Option<(String, String)>,
     pub(crate) errors: Vec<ConfigError>,
@@ -88,6 +90,7 @@ impl RawConfig {
     /// Takes the contents of `zoo.cfg`. `name` is what errors call it.
     pub fn add_file(&mut self, name: &str, bytes: &[u8]) {
         self.has_file = true;
+        self.file_name = Some(name.to_owned());
         let entries = self.entries(name, bytes);
         for (key, setting) in entries {
             self.add_file_setting(key, setting);
@@ -132,6 +135,7 @@ impl RawConfig {
     pub fn add_dynamic_file(&mut self, name: &str, bytes: &[u8]) {
         let entries = self.entries(name, bytes);
         self.dynamic = Some(entries.into_iter().collect());
+        self.dynamic_name = Some(name.to_owned());
     }
 
     /// Takes the contents of `myid`.
@@ -162,6 +166,16 @@ impl RawConfig {
 
     pub(crate) fn dynamic(&self) -> Option<&BTreeMap<String, Setting>> {
         self.dynamic.as_ref()
+    }
+
+    /// What the file was called that `dynamicConfigFile` names.
+    pub(crate) fn dynamic_name(&self) -> Option<&str> {
+        self.dynamic_name.as_deref()
+    }
+
+    /// What `zoo.cfg` was called.
+    pub(crate) fn file_name(&self) -> Option<&str> {
+        self.file_name.as_deref()
     }
 
     pub(crate) fn myid_text(&self) -> Option<(&str, &str)> {

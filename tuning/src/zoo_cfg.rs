@@ -33,10 +33,7 @@ pub struct Parsed {
 
 /// Reads a properties file.
 pub fn parse(bytes: &[u8]) -> Parsed {
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text.strip_prefix('\u{FEFF}').unwrap_or(text).to_owned(),
-        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
-    };
+    let text = text_of(bytes);
     let mut parsed = Parsed::default();
     for logical in logical_lines(&text) {
         let (key, value) = split(&logical.text);
@@ -46,6 +43,47 @@ pub fn parse(bytes: &[u8]) -> Parsed {
         }
     }
     parsed
+}
+
+/// The bytes of a properties file as text.
+pub fn text_of(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.strip_prefix('\u{FEFF}').unwrap_or(text).to_owned(),
+        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+    }
+}
+
+/// The text of a properties file without the entries whose key `is_dropped` says yes to. Everything else, comments
+/// included, stays as it stands.
+pub fn without(text: &str, is_dropped: impl Fn(&str) -> bool) -> String {
+    let mut kept = String::with_capacity(text.len());
+    // The natural lines of the entry at hand, and the entry as it is joined from them.
+    let (mut natural, mut joined) = (String::new(), String::new());
+    let mut lines = text.split_inclusive('\n').peekable();
+    while let Some(line) = lines.next() {
+        let inner = line.trim_end_matches(['\n', '\r']).trim_start_matches(is_blank);
+        if natural.is_empty() && (inner.is_empty() || inner.starts_with(['#', '!'])) {
+            kept.push_str(line);
+            continue;
+        }
+        natural.push_str(line);
+        let backslashes = inner.chars().rev().take_while(|c| *c == '\\').count();
+        if backslashes % 2 == 1 {
+            joined.push_str(&inner[..inner.len() - 1]);
+            if lines.peek().is_some() {
+                continue;
+            }
+        } else {
+            joined.push_str(inner);
+        }
+        let key = unescape(split(&joined).0);
+        if !key.is_some_and(|key| is_dropped(key.trim())) {
+            kept.push_str(&natural);
+        }
+        natural.clear();
+        joined.clear();
+    }
+    kept
 }
 
 struct LogicalLine {
@@ -212,7 +250,23 @@ mod tests {
         text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect()
     }
 
+    #[test]
+    fn entries_go_and_everything_else_stays() {
+        let text = "# server.1\r\n a = 1\\\n  server.1=x\nserver.1 : y\\\n\n \nserver\\.2=z\n!b\nc 3";
+        assert_eq!(without(text, |key| key.starts_with("server.")), "# server.1\r\n a = 1\\\n  server.1=x\n \n!b\nc 3");
+        assert_eq!(without("a=1\\", |_| false), "a=1\\");
+    }
+
     proptest! {
+        #[test]
+        fn what_stays_reads_as_before(text in "[ab\\\\u0=:# \t\n!]{0,80}") {
+            let mut expected = parse(text.as_bytes()).entries;
+            expected.retain(|entry| !entry.key.trim().starts_with('a'));
+            let kept = parse(without(&text, |key| key.starts_with('a')).as_bytes()).entries;
+            let pairs = |entries: Vec<Entry>| entries.into_iter().map(|entry| (entry.key, entry.value)).collect::<Vec<_>>();
+            prop_assert_eq!(pairs(kept), pairs(expected));
+        }
+
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&bytes);

@@ -129,6 +129,13 @@ impl Partition {
                 }
                 None => Applied::default(),
             },
+            Piece::Rewrite { node, data, version, mzxid } => match self.get(node.hash) {
+                Some(entry) => {
+                    let base = UsageBase { mzxid: *mzxid, mtime: time_ms, version: *version };
+                    self.write_node(zxid, &rewritten(&entry, &node.path, Some(data), base))
+                }
+                None => Applied::default(),
+            },
             Piece::QuotaUsage { node, data } => match self.get(node.hash) {
                 Some(entry) => match self.usage_base(&entry) {
                     Some(base) => self.write_node(zxid, &rewritten(&entry, &node.path, Some(data), base)),

@@ -215,7 +215,9 @@ impl Shard {
     fn announce(&mut self, zxid: Zxid, routed: &RoutedPiece, applied: &Applied) {
         let (kind, path, node) = match &routed.piece {
             Piece::Put { node, .. } => (EventKind::NodeCreated, &node.path, applied.current),
-            Piece::SetData { node, .. } => (EventKind::NodeDataChanged, &node.path, applied.current),
+            Piece::SetData { node, .. } | Piece::Rewrite { node, .. } => {
+                (EventKind::NodeDataChanged, &node.path, applied.current)
+            }
             Piece::Remove { node } => (EventKind::NodeDeleted, &node.path, applied.previous),
             Piece::Link { child, .. } | Piece::Unlink { child, .. } => {
                 (EventKind::NodeChildrenChanged, &child.path, applied.current)

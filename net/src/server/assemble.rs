@@ -11,6 +11,7 @@
 //! ```
 
 use super::admission::Admission;
+use super::client_port::ClientPlace;
 use super::clock::Clock;
 use super::context::Context;
 use super::core_loop::{Core, CoreParts};
@@ -24,14 +25,13 @@ use super::topology::Topology;
 use engine::ids::CoreId;
 use hardware::cpu::{available_cpus, pin_current_thread};
 use hardware::kernel::KernelError;
-use hardware::listen::bind_listener;
 use hardware::mailbox::{MailReceiver, MailSender, mailbox};
 use hardware::reactor::{CoreWaker, Reactor, ReactorConfig, ReactorError};
 use hardware::storage::{Shutdown, StorageConfig, StorageExecutor};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -146,45 +146,11 @@ fn system(action: &'static str, source: io::Error) -> StartError {
     StartError::System { action, source }
 }
 
-/// One listener per shard's core on the same port; the kernel spreads connections over them.
+/// One listener per shard's core on the client port.
 fn listen(config: &Config, shards: u16) -> Result<Vec<TcpListener>, StartError> {
     let client = &config.local.client;
-    let host = client.address.as_deref();
-    let name = format!("{}:{}", host.unwrap_or("*"), client.port);
-    let failed = |source| StartError::Listen { address: name.clone(), source };
-    let mut address = match host {
-        None => SocketAddr::from((IpAddr::V6(Ipv6Addr::UNSPECIFIED), client.port)),
-        Some(host) => (host, client.port)
-            .to_socket_addrs()
-            .map_err(failed)?
-            .next()
-            .ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")))?,
-    };
-    let backlog = client.listen_backlog.and_then(|backlog| i32::try_from(backlog).ok()).unwrap_or(4096);
-    // The first one alone: a port that somebody else has must not be shared with them.
-    drop(bind_or_ipv4(&mut address, backlog, false).map_err(failed)?);
-    let mut listeners = Vec::new();
-    for _ in 0..shards {
-        let listener = bind_or_ipv4(&mut address, backlog, true).map_err(failed)?;
-        address.set_port(listener.local_addr().map_err(failed)?.port());
-        listeners.push(listener);
-    }
-    Ok(listeners)
-}
-
-/// Binds; on a machine without IPv6 the unspecified address falls back to IPv4's.
-fn bind_or_ipv4(address: &mut SocketAddr, backlog: i32, share: bool) -> io::Result<TcpListener> {
-    match bind_listener(*address, backlog, share) {
-        Err(problem) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && no_ipv6(&problem) => {
-            *address = SocketAddr::from(([0, 0, 0, 0], address.port()));
-            bind_listener(*address, backlog, share)
-        }
-        bound => bound,
-    }
-}
-
-fn no_ipv6(problem: &io::Error) -> bool {
-    matches!(problem.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+    let place = ClientPlace::of(client);
+    place.listen(client, shards).map_err(|source| StartError::Listen { address: place.to_string(), source })
 }
 
 /// The running cores.

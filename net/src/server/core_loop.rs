@@ -588,6 +588,7 @@ impl Core {
                 }
             }
             Mail::Serving(serving) => self.serve_as(serving),
+            Mail::Listen(listener) => self.listen_elsewhere(listener),
             Mail::Incoming { number, event } => {
                 if let Some(role) = &mut self.parts.role {
                     role.incoming(self.parts.now, number, event, &mut self.parts.post);

@@ -24,6 +24,7 @@ use replication::request::WriteAnswer;
 use replication::role::Input;
 use replication::wal::SegmentHandle;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -95,6 +96,8 @@ pub enum Mail {
     ReplaceShard(Box<ShardHost>),
     /// To every core: from here on clients are served in this way. Whoever is connected when that ends is let go.
     Serving(Serving),
+    /// To the core of a shard: clients connect here from now on, and no longer where they did.
+    Listen(TcpListener),
     /// To every core: set counters back.
     Reset(Effect),
     /// The view may have moved; nothing else is said.

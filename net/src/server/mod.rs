@@ -20,6 +20,7 @@
 mod admission;
 mod assemble;
 mod checkpoint;
+mod client_port;
 mod clients;
 mod clock;
 mod context;

@@ -11,7 +11,7 @@
 use super::checkpoint::server_id;
 use super::context::Context;
 use super::data_dir::partition_file;
-use super::peers::{EpochError, EpochFiles, MemberHost, MemberParts, Places};
+use super::peers::{ConfigFileError, ConfigFiles, EpochError, EpochFiles, MemberHost, MemberParts, Places};
 use super::repair;
 use super::residency::MappedLog;
 use super::role_host::Seat;
@@ -29,7 +29,7 @@ use hardware::block_file::{BlockFile, PreferDirect, WriteSync};
 use hardware::mapping::MappedSegment;
 use replication::ledger::{LedgerConfig, LedgerLoader, LoadError, NodeFact, Schemes, SubtreeUsage};
 use replication::node::{NodeConfig, NodeStart};
-use replication::peer::ensemble::{Ensemble, EnsembleError, HostPort, ServerId, Views};
+use replication::peer::ensemble::{Ensemble, EnsembleError, ServerId, Views};
 use replication::role::{Action, Input, Now, ReaperConfig, Role, RoleConfig, SystemState, SystemStateError};
 use replication::wal::read::replay as read_again;
 use replication::wal::{
@@ -90,6 +90,9 @@ pub enum RestoreError {
     /// The promises of a member cannot be relied on.
     #[error(transparent)]
     Epochs(#[from] EpochError),
+    /// The files of a member that may change cannot be written.
+    #[error(transparent)]
+    ConfigFiles(#[from] ConfigFileError),
     /// The lines of the ensemble make no ensemble.
     #[error("the ensemble's configuration: {0}")]
     Ensemble(#[from] EnsembleError),
@@ -125,6 +128,7 @@ impl RestoreError {
             | RestoreError::Wal(_)
             | RestoreError::Unrepaired(_)
             | RestoreError::Epochs(_)
+            | RestoreError::ConfigFiles(_)
             | RestoreError::Ensemble(_) => false,
         }
     }
@@ -228,9 +232,24 @@ fn member(
 ) -> Result<MemberHost, RestoreError> {
     let (local, ensemble) = (&context.config.local, &context.config.ensemble);
     let pairs = ensemble.lines.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let members = Ensemble::from_pairs(pairs)?;
+    let members = Arc::new(Ensemble::from_pairs(pairs)?.with_version(ensemble.version));
     let sid = ServerId(local.server_id.unwrap_or_default());
-    let own = members.member(sid).cloned();
+    let own = members.member(sid);
+    let mut views = Views::settled(Arc::clone(&members));
+    let files = match &ensemble.config_file {
+        Some(file) if ensemble.reconfig_enabled => {
+            let files = ConfigFiles::new(file, sid, members.version());
+            if ensemble.has_dynamic_file {
+                if let Some(last_seen) = files.last_seen() {
+                    views.see(Arc::new(last_seen));
+                }
+            } else {
+                files.back_up()?;
+            }
+            Some(files)
+        }
+        _ => None,
+    };
     let epochs = EpochFiles::new(context.manifest.parent().unwrap_or(&context.manifest));
     let promised = epochs.load(wal.durable().get().epoch())?;
     epochs.store(promised)?;
@@ -242,6 +261,7 @@ fn member(
             sync_limit: i64::from(ensemble.sync_limit_ticks),
             connect_limit: i64::from(ensemble.connect_to_learner_master_limit_ticks),
             reconfig_enabled: ensemble.reconfig_enabled,
+            standalone_enabled: ensemble.standalone_enabled,
             election_interval_ms: (
                 ensemble.notification_interval_ms.0.into(),
                 ensemble.notification_interval_ms.1.into(),
@@ -249,33 +269,19 @@ fn member(
             force_snapshot: ensemble.force_snapshot_sync,
             history_bytes_max: HISTORY_BYTES,
         },
-        start: NodeStart {
-            role,
-            last: wal.durable(),
-            recent: recent.into(),
-            epochs: promised,
-            views: Views::settled(Arc::new(members)),
-        },
+        start: NodeStart { role, last: wal.durable(), recent: recent.into(), epochs: promised, views },
         epochs,
         has_lost: repair::mark_of(context).is_some(),
+        files,
         places: Places {
-            election: places(own.as_ref().map(|own| own.election_addresses()), ensemble.listen_on_all_addresses),
-            quorum: places(own.as_ref().map(|own| own.quorum_addresses()), ensemble.listen_on_all_addresses),
+            election: own.map(|own| own.election_addresses()).unwrap_or_default(),
+            quorum: own.map(|own| own.quorum_addresses()).unwrap_or_default(),
+            everywhere: ensemble.listen_on_all_addresses,
             keep_alive: ensemble.tcp_keep_alive,
             connect_timeout: Duration::from_millis(ensemble.connect_timeout_ms.into()),
             bind_tries: ensemble.election_port_bind_tries,
         },
     }))
-}
-
-/// The addresses to bind: as configured, or their ports everywhere.
-fn places(configured: Option<Vec<HostPort>>, everywhere: bool) -> Vec<HostPort> {
-    let mut places = configured.unwrap_or_default();
-    if everywhere {
-        places = places.into_iter().map(|place| HostPort::new("::", place.port)).collect();
-        places.dedup();
-    }
-    places
 }
 
 /// What the role is configured with.

@@ -4,6 +4,7 @@
 //! Nothing leaves here before it is durable: the role answers and routes only what the log has reported as written, and
 //! the log reports only what a completed write covered.
 
+use super::client_port::ClientPlace;
 use super::clock::Clock;
 use super::context::Context;
 use super::mail::{ClientMail, Mail, Measured, ShardCut, ShardMail};
@@ -22,6 +23,7 @@ use engine::zxid::Zxid;
 use hardware::reactor::Reactor;
 use replication::ledger::SubtreeUsage;
 use replication::node;
+use replication::peer::ensemble::Ensemble;
 use replication::peer::history::log_is_worthwhile;
 use replication::role::{Action, Input, Now, Role};
 use replication::session::LearnerId;
@@ -80,6 +82,8 @@ pub struct RoleHost {
     /// The log is being cut or begun anew, and the member waits for that to be durable.
     cutting: Option<Cutting>,
     context: Arc<Context>,
+    /// Where clients are served.
+    clients: ClientPlace,
     /// Snapshots for learners: whose, and the number of the stream.
     outgoing: Vec<(LearnerId, u64)>,
     /// What learners get from the log on disk.
@@ -139,6 +143,7 @@ impl RoleHost {
             status: Arc::clone(&context.status),
             cutting: None,
             context: Arc::clone(context),
+            clients: ClientPlace::of(&context.config.local.client),
             outgoing: Vec::new(),
             log_reads: LogReads::default(),
             log_base: None,
@@ -403,9 +408,12 @@ impl RoleHost {
                     }
                     member.post(node::Action::CloseLeader);
                 }
-                node::Action::KeepLastSeen(_) | node::Action::Activate(_) => {
-                    self.fault = Some("the ensemble changed its members, which this version cannot follow".into());
+                node::Action::KeepLastSeen(ensemble) => {
+                    if let Err(problem) = member.keep_last_seen(&ensemble) {
+                        self.fault = Some(problem.to_string());
+                    }
                 }
+                node::Action::Activate(ensemble) => self.activate(ensemble, post),
                 network => member.post(network),
             }
         }
@@ -436,6 +444,20 @@ impl RoleHost {
         let learner = piece.learner;
         if let Some((entries, done)) = self.log_reads.take(piece, &self.wal) {
             self.step_member(now, node::Input::LogRead { learner, entries, done }, post);
+        }
+    }
+
+    /// A configuration is in force: into the files, and the sockets follow.
+    fn activate(&mut self, ensemble: Arc<Ensemble>, post: &mut Post) {
+        let Seat::Member(member) = &mut self.seat else { return };
+        if let Some(client) = member.own(&ensemble).and_then(|own| own.client.as_ref()) {
+            self.clients.move_to(client, &self.context, post);
+        }
+        if let Err(problem) = member.activate(ensemble) {
+            self.fault = Some(problem.to_string());
+        }
+        if let Some(node) = member.node() {
+            self.status.set(node);
         }
     }
 

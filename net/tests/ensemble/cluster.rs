@@ -37,6 +37,8 @@ pub struct Member {
     pub sid: usize,
     observer: bool,
     host: Ipv4Addr,
+    /// Not in the others' files: it joins by a reconfiguration.
+    joins_later: bool,
     client_port: u16,
     pub quorum_port: u16,
     pub election_port: u16,
@@ -45,6 +47,7 @@ pub struct Member {
     wrapper: Vec<String>,
     /// Where its data directory is, unless beside those of the others.
     folder: Option<PathBuf>,
+    properties: Vec<String>,
     process: Option<Process>,
     starts: u32,
     /// Its zoo.cfg names the data directory of another program.
@@ -65,12 +68,14 @@ impl Cluster {
             sid: index + 1,
             observer: index + observers >= kinds.len(),
             host: Ipv4Addr::LOCALHOST,
+            joins_later: false,
             client_port: free_port(),
             quorum_port: free_port(),
             election_port: free_port(),
             settings: Vec::new(),
             wrapper: Vec::new(),
             folder: None,
+            properties: Vec::new(),
             process: None,
             starts: 0,
             is_migrated: false,
@@ -114,6 +119,33 @@ impl Cluster {
     pub fn store(&mut self, sid: usize, folder: &Path, wrapper: Vec<String>) {
         let member = &mut self.members[sid - 1];
         (member.folder, member.wrapper) = (Some(folder.to_owned()), wrapper);
+    }
+
+    /// A `name=value` for `-D` at every start of all members.
+    pub fn define(&mut self, property: &str) {
+        self.members.iter_mut().for_each(|member| member.properties.push(property.to_owned()));
+    }
+
+    /// The files of the others do not know this member.
+    pub fn join_later(&mut self, sid: usize) {
+        self.members[sid - 1].joins_later = true;
+    }
+
+    /// Gives a member other ports, client port included: in a configuration yet to come.
+    pub fn move_member(&mut self, sid: usize) {
+        let member = &mut self.members[sid - 1];
+        (member.client_port, member.quorum_port, member.election_port) = (free_port(), free_port(), free_port());
+    }
+
+    /// The configuration file of a member.
+    pub fn config_file(&self, sid: usize) -> PathBuf {
+        self.directory.path().join(format!("zoo-{sid}.cfg"))
+    }
+
+    /// The line of a member in a configuration, in this role.
+    pub fn line(&self, sid: usize, role: &str) -> String {
+        let Member { host, quorum_port, election_port, client_port, .. } = self.member(sid);
+        format!("server.{sid}={host}:{quorum_port}:{election_port}:{role};{host}:{client_port}")
     }
 
     pub fn data(&self, sid: usize) -> PathBuf {
@@ -166,25 +198,19 @@ impl Cluster {
     pub fn start(&mut self, sid: usize) {
         let data = self.data(sid);
         self.write_myid(sid, &data);
-        let mut text = format!("dataDir={}\n", self.folder(sid).join(format!("data-{sid}")).display());
-        text += "tickTime=500\ninitLimit=60\nsyncLimit=20\nadmin.enableServer=false\n4lw.commands.whitelist=*\n";
-        text += "maxClientCnxns=0\nmaxSessionTimeout=600000\nextendedTypesEnabled=true\n";
-        for (key, value) in &self.member(sid).settings {
-            writeln!(text, "{key}={value}").unwrap();
+        let file = self.config_file(sid);
+        // A server that has been reconfigured has written its file itself.
+        if !fs::read_to_string(&file).is_ok_and(|text| text.contains("dynamicConfigFile=")) {
+            self.write_config(sid);
         }
-        for member in &self.members {
-            let role = if member.observer { "observer" } else { "participant" };
-            let (quorum, election, client) = (member.quorum_port, member.election_port, member.client_port);
-            let (sid, host) = (member.sid, member.host);
-            writeln!(text, "server.{sid}={host}:{quorum}:{election}:{role};{host}:{client}").unwrap();
-        }
-        let file = self.directory.path().join(format!("zoo-{sid}.cfg"));
-        fs::write(&file, text).unwrap();
         let member = &mut self.members[sid - 1];
         let mut words = member.wrapper.clone();
         match member.kind {
             Kind::Ringkeeper => words.extend([ringkeeper_binary().display().to_string(), "serve".to_owned()]),
-            Kind::Java => words.extend(java_words()),
+            Kind::Java => words.extend(java_words(&member.properties)),
+        }
+        if member.kind == Kind::Ringkeeper {
+            words.extend(member.properties.iter().map(|property| format!("-D{property}")));
         }
         words.push(file.display().to_string());
         if member.is_migrated {
@@ -193,6 +219,20 @@ impl Cluster {
         member.starts += 1;
         let scratch = self.directory.path().join(format!("run-{sid}-{}", member.starts));
         member.process = Some(Process::spawn(&words, &scratch, member.client_port));
+    }
+
+    fn write_config(&self, sid: usize) {
+        let mut text = format!("dataDir={}\n", self.folder(sid).join(format!("data-{sid}")).display());
+        text += "tickTime=500\ninitLimit=60\nsyncLimit=20\nadmin.enableServer=false\n4lw.commands.whitelist=*\n";
+        text += "maxClientCnxns=0\nmaxSessionTimeout=600000\nextendedTypesEnabled=true\n";
+        for (key, value) in &self.member(sid).settings {
+            writeln!(text, "{key}={value}").unwrap();
+        }
+        for member in self.members.iter().filter(|member| !member.joins_later || member.sid == sid) {
+            let role = if member.observer { "observer" } else { "participant" };
+            writeln!(text, "{}", self.line(member.sid, role)).unwrap();
+        }
+        fs::write(self.config_file(sid), text).unwrap();
     }
 
     /// By the member's wrapper, since its data directory may be out of sight here.
@@ -336,10 +376,11 @@ pub fn has_java() -> bool {
     }
 }
 
-fn java_words() -> Vec<String> {
+fn java_words(properties: &[String]) -> Vec<String> {
     let mut words: Vec<String> =
         ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].map(str::to_owned).to_vec();
     words.push("-Dorg.slf4j.simpleLogger.defaultLogLevel=info".to_owned());
+    words.extend(properties.iter().map(|property| format!("-D{property}")));
     words.extend(["-cp".to_owned(), class_path(server_jars())]);
     words.push("org.apache.zookeeper.server.quorum.QuorumPeerMain".to_owned());
     words

@@ -16,6 +16,7 @@ mod mixed;
 mod network;
 mod partitions;
 mod read_only;
+mod reconfig;
 mod repair;
 mod sizes;
 mod strangers;

@@ -44,6 +44,8 @@ pub mod err {
     pub const MARSHALLING: i32 = -5;
     pub const UNIMPLEMENTED: i32 = -6;
     pub const BAD_ARGUMENTS: i32 = -8;
+    pub const NEW_CONFIG_NO_QUORUM: i32 = -13;
+    pub const RECONFIG_IN_PROGRESS: i32 = -14;
     pub const NO_NODE: i32 = -101;
     pub const NO_AUTH: i32 = -102;
     pub const BAD_VERSION: i32 = -103;
@@ -112,6 +114,17 @@ pub fn create_ttl(path: &str, flags: i32, ttl: i64) -> Vec<u8> {
     let mut bytes = create(path, Some(b""), OPEN, flags);
     Writer::new(&mut bytes).long(ttl);
     bytes
+}
+
+/// ReconfigRequest: joining servers, leaving servers, new members, expected version.
+pub fn reconfig(joining: Option<&str>, leaving: Option<&str>, members: Option<&str>, version: i64) -> Vec<u8> {
+    record(|out| {
+        for text in [joining, leaving, members] {
+            // A ustring is a buffer of UTF-8.
+            out.buffer(text.map(str::as_bytes));
+        }
+        out.long(version);
+    })
 }
 
 /// DeleteRequest, CheckVersionRequest, AddWatchRequest, CheckWatchesRequest, RemoveWatchesRequest: a path and an int.

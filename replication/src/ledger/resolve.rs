@@ -9,11 +9,12 @@ use super::Ledger;
 use super::answer::wants_stat;
 use super::nodes::NodeState;
 use super::quota::{QuotaNode, is_within};
+use super::validate::CONFIG_VERSION;
 use bytes::Bytes;
 use engine::acl::{AclId, AclList};
 use engine::ids::Origin;
 use engine::node_owner::NodeOwner;
-use engine::path::{self, PathHash};
+use engine::path::{self, CONFIG_NODE, PathHash};
 use engine::piece::{HashedPath, Piece, RoutedPiece};
 use engine::txn::{Txn, TxnHeader};
 use engine::zxid::Zxid;
@@ -153,6 +154,19 @@ impl Ledger {
             self.write_usage(&mut step);
         }
         self.overlay.settle_ephemerals(header.zxid);
+    }
+
+    /// This server's own configuration becomes the content of /zookeeper/config, by a piece of no transaction: where the
+    /// configuration came from somewhere else than the log (`QuorumPeer.initConfigInZKDatabase`).
+    pub fn write_config(&mut self, text: &str, version: Zxid) -> Option<RoutedPiece> {
+        let node = self.hashed(&CONFIG_NODE.into());
+        let before = self.nodes.update(node.hash, |state| {
+            (state.version, state.data_length) = (CONFIG_VERSION, text.len() as u32);
+        })?;
+        self.data_bytes += text.len() as i64 - i64::from(before.data_length);
+        let data = Bytes::copy_from_slice(text.as_bytes());
+        let piece = Piece::Rewrite { node, data, version: CONFIG_VERSION, mzxid: version };
+        Some(RoutedPiece { order: 0, piece, stat_for: None })
     }
 
     fn apply(&mut self, step: &mut Step<'_>, entry: &Txn) {

@@ -7,10 +7,11 @@ use super::fix_acl;
 use super::nodes::NodeState;
 use super::quota::is_root_quota;
 use crate::request::{AclSpec, CreateKind, CreateOp, DeleteOp, MultiOp, SetDataOp, WriteOp};
+use bytes::Bytes;
 use engine::acl::{AclId, AclList, Identity, permits, perms};
 use engine::error_code::ErrorCode;
 use engine::node_owner::{NodeKind, NodeOwner};
-use engine::path::{self, PathHash, RESERVED};
+use engine::path::{self, CONFIG_NODE, PathHash, RESERVED};
 use engine::piece::HashedPath;
 use engine::txn::{Txn, TxnHeader};
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use std::sync::Arc;
 /// Bytes of paths that a closeSession names. A Java peer reads no record above 2,097,150 bytes (`jute.maxbuffer` and its
 /// extra size) from the wire or from disk, ever.
 const CLOSING_BYTES_MAX: usize = 1 << 20;
+
+/// The data version of /zookeeper/config, however often it is written.
+pub(super) const CONFIG_VERSION: i32 = -1;
 
 /// Who asks, when, and with what rights.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +50,18 @@ impl Ledger {
             WriteOp::SetData(op) => self.set_data(asker, op),
             WriteOp::SetAcl { path, acl, version } => self.set_acl(asker, &path, &acl, version),
             WriteOp::Multi(ops) => self.multi(asker, ops),
-            WriteOp::Reconfig(_) => self.reconfig(asker),
+            // An ensemble of one has nothing to reconfigure.
+            WriteOp::Reconfig(_) => self.reconfig(asker, || Err(ErrorCode::Unimplemented)),
             WriteOp::CloseSession => Ok(self.close_session(asker)),
             WriteOp::Refused(code) => Err(code),
         };
         outcome.unwrap_or_else(error)
+    }
+
+    /// Validates a reconfig of an ensemble. `next` gives the text of the new configuration, whose version is the
+    /// header's zxid, or says what the members of the ensemble have against it.
+    pub fn propose_reconfig(&mut self, asker: Asker<'_>, next: impl FnOnce() -> Result<Bytes, ErrorCode>) -> Txn {
+        self.reconfig(asker, next).unwrap_or_else(error)
     }
 
     /// deleteContainer, of the server's own: the container or TTL node goes if it still has no children.
@@ -173,13 +184,22 @@ impl Ledger {
         Ok(Txn::Check { path: path.into(), version: next_version(node.version, version)? })
     }
 
-    /// An ensemble of one has nothing to reconfigure.
-    fn reconfig(&self, asker: Asker<'_>) -> Result<Txn, ErrorCode> {
+    /// The ACL comes last.
+    fn reconfig(
+        &mut self,
+        asker: Asker<'_>,
+        next: impl FnOnce() -> Result<Bytes, ErrorCode>,
+    ) -> Result<Txn, ErrorCode> {
         if !self.config.reconfig_enabled {
             return Err(ErrorCode::ReconfigDisabled);
         }
         asker.check_session()?;
-        Err(ErrorCode::Unimplemented)
+        let text = next()?;
+        let (hash, mut node) = self.existing(CONFIG_NODE)?;
+        self.check_acl(node.acl, perms::WRITE, asker.identity)?;
+        (node.version, node.data_length) = (CONFIG_VERSION, text.len() as u32);
+        self.overlay.set(hash, asker.header.zxid, Some(node));
+        Ok(Txn::SetData { path: CONFIG_NODE.into(), data: Some(text), version: CONFIG_VERSION, reconfig: true })
     }
 
     /// All or nothing. The first op that fails ends it; what earlier ones put into the overlay is taken back.

@@ -1,6 +1,6 @@
 //! Leading: between the leader machine, the role and the host.
 
-use super::{Action, Epochs, Node, Standing, State};
+use super::{Action, Epochs, Named, Node, Standing, State};
 use crate::peer::ensemble::{Ensemble, ServerId, Views};
 use crate::peer::history::History;
 use crate::peer::leader::{self, Leader, LeaderConfig, LeaderStart};
@@ -21,6 +21,7 @@ impl Node {
             init_limit: self.config.init_limit,
             sync_limit: self.config.sync_limit,
             reconfig_enabled: self.config.reconfig_enabled,
+            named: self.is_named,
             force_snapshot: self.config.force_snapshot,
             #[cfg(test)]
             mistake: self.config.mistake,
@@ -69,7 +70,10 @@ impl Node {
                 leader::Action::SnapshotWanted { learner } => out.push(Action::SnapshotWanted(learner)),
                 leader::Action::Commit { upto } => self.step_role(now, role::Input::Committed(upto), out),
                 leader::Action::Established { epoch } => self.established_as_leader(now, epoch, out),
-                leader::Action::Activate { configuration, .. } => self.activate(now, &configuration, out),
+                leader::Action::Activate { configuration, designated, zxid } => {
+                    let named = Named { leader: ServerId(designated as i64), zxid };
+                    self.activate(now, &configuration, named, out);
+                }
                 leader::Action::Request { learner, request } => {
                     let ids = request.ids.map(|ids| Arc::new(identity(&ids)));
                     let input = role::Input::Forwarded {
@@ -109,25 +113,11 @@ impl Node {
         let mut actions = std::mem::take(&mut self.role_actions);
         self.role.lead(now, epoch, &mut actions);
         self.pass_on(now, &mut actions, out);
+        let config = Arc::clone(self.views.committed());
+        self.role.write_config(now, &config, &mut actions);
+        self.pass_on(now, &mut actions, out);
         self.role_actions = actions;
         self.stand(Standing::Leading, out);
-    }
-
-    fn activate(&mut self, now: Now, configuration: &Configuration, out: &mut Vec<Action>) {
-        let text = String::from_utf8_lossy(&configuration.text);
-        match Ensemble::parse(&text) {
-            Ok(ensemble) => self.take_into_force(now, Arc::new(ensemble), out),
-            Err(problem) => warn!("a configuration in force cannot be read: {problem}"),
-        }
-    }
-
-    /// A configuration is in force from here on.
-    pub(super) fn take_into_force(&mut self, now: Now, ensemble: Arc<Ensemble>, out: &mut Vec<Action>) {
-        let membership = !ensemble.same_membership(self.views.committed());
-        if self.views.commit(Arc::clone(&ensemble)) {
-            out.push(Action::Activate(ensemble));
-            self.views_have_changed(now, membership, out);
-        }
     }
 }
 
@@ -149,7 +139,7 @@ fn configurations(views: &Views) -> Configurations {
     Configurations { committed: configuration(views.committed()), proposed }
 }
 
-fn configuration(ensemble: &Arc<Ensemble>) -> Configuration {
+pub(super) fn configuration(ensemble: &Arc<Ensemble>) -> Configuration {
     Configuration {
         version: ensemble.version(),
         text: bytes::Bytes::copy_from_slice(ensemble.text().as_bytes()),

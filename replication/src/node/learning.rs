@@ -1,8 +1,8 @@
 //! Following and observing: between the learner machine, the role and the host.
 
-use super::{Action, Epochs, Node, Standing, State};
+use super::{Action, Epochs, Named, Node, Standing, State};
 use crate::peer::election::port::PortInput;
-use crate::peer::ensemble::{Ensemble, MemberRole, ServerId};
+use crate::peer::ensemble::{MemberRole, ServerId};
 use crate::peer::history::History;
 use crate::peer::learner::{self, Learner, LearnerConfig, LearnerStart};
 use crate::peer::wire::bodies::ForwardedRequest;
@@ -12,6 +12,7 @@ use crate::role::{self, Now};
 use bytes::Bytes;
 use engine::acl::Identity;
 use engine::ids::SessionId;
+use engine::zxid::Zxid;
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -80,9 +81,12 @@ impl Node {
                     self.step_role(now, role::Input::Proposal { zxid, bytes: txn }, out);
                 }
                 learner::Action::Commit { upto } => self.step_role(now, role::Input::Committed(upto), out),
-                learner::Action::Activate { .. } => {
+                learner::Action::Activate { zxid, designated } => {
                     let ensemble = Arc::clone(self.views.last_seen());
-                    self.take_into_force(now, ensemble, out);
+                    let named = Named { leader: ServerId(designated as i64), zxid };
+                    if self.take_into_force(now, ensemble, Some(named), out) {
+                        self.leaving = Some(zxid);
+                    }
                 }
                 learner::Action::Established { epoch } if self.has_to_come_back() => {
                     if let State::Following(learner) = std::mem::replace(&mut self.state, State::Settling) {
@@ -94,8 +98,15 @@ impl Node {
                     self.repaired(out);
                     info!(epoch, leader = ?self.leader, "this server is in step with its leader");
                     self.step_port(now, PortInput::Established { peer_epoch: i64::from(epoch) }, out);
-                    let ensemble = Arc::clone(self.views.last_seen());
-                    self.take_into_force(now, ensemble, out);
+                    if self.take_leaders(now, epoch, out) {
+                        self.leaving = Some(Zxid::ZERO);
+                        continue;
+                    }
+                    let ensemble = Arc::clone(self.views.committed());
+                    let mut actions = std::mem::take(&mut self.role_actions);
+                    self.role.write_config(now, &ensemble, &mut actions);
+                    self.pass_on(now, &mut actions, out);
+                    self.role_actions = actions;
                     let observes = self.member_role() == MemberRole::Observer;
                     self.stand(if observes { Standing::Observing } else { Standing::Following }, out);
                 }
@@ -125,23 +136,6 @@ impl Node {
             Some(member.quorum_addresses())
         });
         out.push(Action::DialLeader { addresses: addresses.unwrap_or_default(), timeout_ms });
-    }
-
-    /// A configuration was proposed, or came with NEWLEADER.
-    fn see(&mut self, now: Now, text: &Bytes, out: &mut Vec<Action>) {
-        if !self.config.reconfig_enabled {
-            return;
-        }
-        match Ensemble::parse(&String::from_utf8_lossy(text)) {
-            Ok(ensemble) => {
-                let ensemble = Arc::new(ensemble);
-                if self.views.see(Arc::clone(&ensemble)) {
-                    out.push(Action::KeepLastSeen(ensemble));
-                    self.views_have_changed(now, false, out);
-                }
-            }
-            Err(problem) => warn!("the leader's configuration cannot be read: {problem}"),
-        }
     }
 }
 

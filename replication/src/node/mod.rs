@@ -25,6 +25,7 @@
 mod io;
 mod leading;
 mod learning;
+mod reconfig;
 mod repair;
 
 pub use io::{Action, Epochs, Input, Standing};
@@ -61,6 +62,8 @@ pub struct NodeConfig {
     pub connect_limit: i64,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// `standaloneEnabled`: a reconfiguration must leave two that vote.
+    pub standalone_enabled: bool,
     /// Bounds of the silence before a vote goes out again, in milliseconds
     /// (`zookeeper.fastleader.minNotificationInterval`, `...maxNotificationInterval`).
     pub election_interval_ms: (i64, i64),
@@ -102,12 +105,28 @@ struct Persisting {
     epoch: u32,
 }
 
+/// A leader without an election.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    leader: ServerId,
+    /// The reconfiguration that has named it.
+    zxid: Zxid,
+}
+
 /// The state machine. See the module's text.
 pub struct Node {
     config: NodeConfig,
     role: Role,
     port: ElectionPort,
     views: Views,
+    /// Where this server can be called: also when no configuration lists it any more, or not yet.
+    own_addresses: Vec<HostPort>,
+    /// The leader that a reconfiguration has named, for when the present role has ended.
+    named: Option<Named>,
+    /// Beginning to lead without an election.
+    is_named: bool,
+    /// This server leaves its leader when this reconfiguration has taken effect here.
+    leaving: Option<Zxid>,
     epochs: Epochs,
     state: State,
     standing: Standing,
@@ -134,16 +153,27 @@ impl Node {
     }
 
     fn begin(now: Now, config: NodeConfig, start: NodeStart, repair: Repair, out: &mut Vec<Action>) -> Node {
-        let NodeStart { role, last, recent, epochs, views } = start;
+        let NodeStart { role, last, recent, epochs, mut views } = start;
+        if config.reconfig_enabled {
+            // What was proposed counts in elections, also if the file that says so has been lost.
+            for (_, record) in role.outstanding() {
+                if let Some(proposed) = reconfig::proposed_by(record) {
+                    views.see(Arc::new(proposed));
+                }
+            }
+        }
         let (interval_min_ms, interval_max_ms) = config.election_interval_ms;
         let election = ElectionConfig {
             interval_min_ms,
             interval_max_ms,
             ..ElectionConfig::new(config.sid, config.reconfig_enabled)
         };
+        let own_addresses = election_addresses(views.committed(), config.sid)
+            .or_else(|| election_addresses(views.last_seen(), config.sid))
+            .unwrap_or_default();
         let links = LinksConfig {
             own: config.sid,
-            own_addresses: election_addresses(views.committed(), config.sid),
+            own_addresses: own_addresses.clone(),
             multi_address: false,
             hello_timeout_ms: config.sync_limit * config.tick_ms,
         };
@@ -161,12 +191,17 @@ impl Node {
             persisting: None,
             truncating: None,
             role_actions: Vec::new(),
+            own_addresses,
+            named: None,
+            is_named: false,
+            leaving: None,
             config,
             role,
             views,
             epochs,
         };
         node.look(now, out);
+        node.look_when_settled(now, out);
         node
     }
 
@@ -225,6 +260,9 @@ impl Node {
 
             Input::Tick => self.tick(now, out),
         }
+        // A role is left, and the next begun, when everything that the step has brought is done.
+        self.leave_if_due(now, out);
+        self.look_when_settled(now, out);
     }
 
     /// When [`Input::Tick`] is due, on the monotonic clock.
@@ -341,9 +379,7 @@ impl Node {
         self.views.commit(Arc::clone(&ensemble));
         out.push(Action::Activate(ensemble));
         if restart {
-            let own_addresses = election_addresses(self.views.committed(), self.config.sid);
-            let views = self.views.clone();
-            self.step_port(now, PortInput::Restart { own_addresses, views }, out);
+            self.views_have_changed(now, true, out);
             self.look(now, out);
         }
     }
@@ -352,7 +388,10 @@ impl Node {
     fn views_have_changed(&mut self, now: Now, membership: bool, out: &mut Vec<Action>) {
         let views = self.views.clone();
         if membership {
-            let own_addresses = election_addresses(self.views.committed(), self.config.sid);
+            if let Some(addresses) = election_addresses(self.views.committed(), self.config.sid) {
+                self.own_addresses = addresses;
+            }
+            let own_addresses = self.own_addresses.clone();
             self.step_port(now, PortInput::Restart { own_addresses, views }, out);
         } else {
             self.step_port(now, PortInput::Views(views), out);
@@ -369,7 +408,6 @@ impl Node {
             State::Settling | State::Looking => {}
         }
         self.step_role(now, role::Input::Durable(durable), out);
-        self.look_when_settled(now, out);
     }
 
     fn persist(&mut self, epochs: Epochs, epoch: u32, out: &mut Vec<Action>) {
@@ -391,17 +429,18 @@ impl Node {
         let Some(last) = self.truncating.take() else { return };
         (self.appended, self.durable) = (last, end);
         self.step_learner(now, learner::Input::Truncated { last }, out);
-        self.look_when_settled(now, out);
     }
 
     // ---- leaving a role ----
 
-    /// Gives up whatever role there was. The election begins when the log has written what it was given.
+    /// Gives up whatever role there was. The election begins at the end of the step, or when the log has written what it
+    /// was given.
     fn leave(&mut self, now: Now, history: History, out: &mut Vec<Action>) {
         self.history = Some(history);
         self.state = State::Settling;
         self.leader = None;
         self.repair_again();
+        self.leaving = None;
         self.stand(Standing::Looking, out);
         self.look(now, out);
     }
@@ -413,7 +452,6 @@ impl Node {
         self.role_actions = actions;
         self.state = State::Settling;
         self.step_role(now, role::Input::Durable(self.durable), out);
-        self.look_when_settled(now, out);
     }
 
     fn look_when_settled(&mut self, now: Now, out: &mut Vec<Action>) {
@@ -424,6 +462,15 @@ impl Node {
             return;
         }
         self.state = State::Looking;
+        if let Some(Named { leader, zxid }) = self.named.take() {
+            info!(server = %self.config.sid, %leader, "a reconfiguration has named the leader");
+            self.is_named = leader == self.config.sid;
+            self.step_port(now, PortInput::Designated { leader, zxid: zxid.to_wire() }, out);
+            self.is_named = false;
+            if !matches!(self.state, State::Looking) {
+                return;
+            }
+        }
         let look = PortInput::Look {
             role: self.member_role(),
             zxid: self.zxid_to_vote_with(),
@@ -446,6 +493,7 @@ impl Node {
     // ---- the role ----
 
     fn step_role(&mut self, now: Now, input: role::Input, out: &mut Vec<Action>) {
+        self.prepare_reconfig(&input);
         let mut actions = std::mem::take(&mut self.role_actions);
         self.role.step(now, input, &mut actions);
         self.pass_on(now, &mut actions, out);
@@ -473,11 +521,12 @@ impl Node {
             match action {
                 role::Action::Append { zxid, bytes } => {
                     self.appended = zxid;
+                    let reconfig = self.take_proposed(now, &bytes, out);
                     out.push(Action::Role(role::Action::Append { zxid, bytes: bytes.clone() }));
                     if matches!(self.state, State::Leading(_)) {
                         #[cfg(test)]
                         let bytes = self.reused(zxid, bytes);
-                        let proposed = leader::Input::Proposed { zxid, txn: bytes, reconfig: None };
+                        let proposed = leader::Input::Proposed { zxid, txn: bytes, reconfig };
                         self.step_leader(now, proposed, out);
                     }
                 }
@@ -504,8 +553,8 @@ impl Node {
     }
 }
 
-fn election_addresses(ensemble: &Ensemble, sid: ServerId) -> Vec<HostPort> {
-    ensemble.member(sid).map(|member| member.election_addresses()).unwrap_or_default()
+fn election_addresses(ensemble: &Ensemble, sid: ServerId) -> Option<Vec<HostPort>> {
+    ensemble.member(sid).map(|member| member.election_addresses())
 }
 
 /// The end of the log as the machines keep it.

@@ -52,6 +52,7 @@ mod outstanding;
 mod propose;
 mod read_only;
 mod reaper;
+mod reconfig;
 mod routes;
 mod step;
 mod system;
@@ -64,6 +65,7 @@ pub use fault::RoleFault;
 pub use io::{Action, ConnectRequest, Input, Now};
 pub use modes::Mode;
 pub use reaper::ReaperConfig;
+pub use reconfig::EnsembleFacts;
 pub use system::{SystemState, SystemStateError};
 
 use crate::ledger::{self, Acls, Ledger, LedgerConfig, LedgerLoader, Resolved};
@@ -180,6 +182,8 @@ pub struct Role {
     counters: Counters,
     /// Looking, and serving clients that only read.
     read_only: Option<ReadOnly>,
+    /// Leading: what a reconfig is held against.
+    ensemble: Option<EnsembleFacts>,
 }
 
 impl Role {
@@ -243,6 +247,7 @@ impl Role {
             held: Vec::new(),
             counters: Counters::default(),
             read_only: None,
+            ensemble: None,
             config,
         }
     }
@@ -310,6 +315,11 @@ impl Role {
     /// The sessions.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// What the ensemble's members have to say to a reconfig: before each that a leader is given.
+    pub fn know_ensemble(&mut self, ensemble: EnsembleFacts) {
+        self.ensemble = Some(ensemble);
     }
 
     /// Running totals.

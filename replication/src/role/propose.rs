@@ -49,7 +49,12 @@ impl Role {
             _ => op,
         };
         let asker = Asker { header: &header, identity, alive: asked.standing == Standing::Good };
-        let txn = self.ledger.propose(asker, op);
+        let txn = match (op, self.ensemble.take()) {
+            (WriteOp::Reconfig(op), Some(ensemble)) => {
+                self.ledger.propose_reconfig(asker, || ensemble.judge(&op, header.zxid))
+            }
+            (op, _) => self.ledger.propose(asker, op),
+        };
         if closes {
             self.sessions.close(asked.session);
         }

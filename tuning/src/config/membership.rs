@@ -39,6 +39,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<Member>, Vec<(String, String
     (found.members, found.lines)
 }
 
+/// The version that the name of a dynamic file ends with, 0 if it ends with none
+/// (`QuorumPeerConfig.getVersionFromFilename`).
+pub(super) fn version_of(name: &str) -> i64 {
+    let end = name.rsplit_once('.').map_or("", |(_, end)| end);
+    i64::from_str_radix(end, 16).unwrap_or(0)
+}
+
 #[derive(Default)]
 struct Found {
     members: Vec<Member>,
@@ -141,8 +148,9 @@ fn refuse_what_is_missing(reader: &mut Reader<'_>, ensemble: &EnsembleConfig) {
     if oracle {
         reader.wrong("oraclePath", "asks for an oracle for two servers, which is not there: remove it".to_owned());
     }
-    if ensemble.reconfig_enabled {
-        let message = "=true lets an ensemble change its members at run time, which is not there yet: remove it";
+    if ensemble.reconfig_enabled && ensemble.config_file.is_none() {
+        let message = "=true lets an ensemble change its members at run time, and a server writes them into its \
+                       configuration file: start it with one";
         reader.wrong("reconfigEnabled", message.to_owned());
     }
 }

@@ -36,6 +36,12 @@ pub struct EnsembleConfig {
     pub members: Vec<Member>,
     /// The lines `server.N`, `group.N` and `weight.N` as they stand, keys and values.
     pub lines: Vec<(String, String)>,
+    /// Version of the members' configuration: the hexadecimal end of the dynamic file's name, 0 without one.
+    pub version: i64,
+    /// Whether `dynamicConfigFile` names the file that the lines stand in.
+    pub has_dynamic_file: bool,
+    /// The `zoo.cfg` that was read: changes of the members go into it and into files beside it.
+    pub config_file: Option<PathBuf>,
     /// `standaloneEnabled`: false makes a single server an ensemble of one member.
     pub standalone_enabled: bool,
     /// `reconfigEnabled`.

@@ -131,6 +131,29 @@ fn one_member_serves_alone_and_several_are_an_ensemble() {
 }
 
 #[test]
+fn members_that_may_change_need_a_file_to_stand_in() {
+    let three =
+        "initLimit=10\nsyncLimit=5\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\nmyid=1\nreconfigEnabled=true\n";
+    let (config, _) = loaded(three);
+    assert_eq!((config.ensemble.version, config.ensemble.has_dynamic_file), (0, false));
+    assert_eq!(config.ensemble.config_file.as_deref(), Some(Path::new("zoo.cfg")));
+    let mut raw = RawConfig::new();
+    for line in format!("{LEAST}{three}").lines() {
+        let (key, value) = line.split_once('=').unwrap();
+        raw.add_flag("--set", key, value);
+    }
+    let errors = crate::load(&raw).unwrap_err();
+    assert!(errors.iter().any(|error| error.message.contains("start it with one")), "{errors:?}");
+
+    for (name, version) in [("/d/zoo.cfg.dynamic.1a0000000b", 0x1a_0000_000b), ("/d/zoo.dyn", 0), ("/d/members", 0)] {
+        let mut raw = file(&format!("{LEAST}dynamicConfigFile={name}\ninitLimit=10\nsyncLimit=5\nmyid=1\n"));
+        raw.add_dynamic_file(name, b"server.1=a:1:2;2181\nserver.2=b:1:2;2181\n");
+        let (config, _) = crate::load(&raw).unwrap();
+        assert_eq!((config.ensemble.version, config.ensemble.has_dynamic_file), (version, true), "{name}");
+    }
+}
+
+#[test]
 fn an_ensemble_of_one_needs_its_number_and_limits() {
     let text = "standaloneEnabled=false\nserver.1=a:1:2\ninitLimit=10\nsyncLimit=5\n";
     assert!(error(text).contains("myid file is missing"));

@@ -79,6 +79,12 @@ impl Model {
                     node.data = Some(data.to_vec());
                 }
             }
+            Piece::Rewrite { node, data, version, mzxid } => {
+                if let Some(node) = self.0.get_mut(&*node.path) {
+                    node.data = Some(data.to_vec());
+                    (node.stat.mzxid, node.stat.mtime, node.stat.version) = (mzxid.to_wire(), time, *version);
+                }
+            }
         }
     }
 
@@ -304,7 +310,8 @@ impl World {
             | Piece::SetData { node, .. }
             | Piece::SetAcl { node, .. }
             | Piece::Remove { node }
-            | Piece::QuotaUsage { node, .. } => &node.path,
+            | Piece::QuotaUsage { node, .. }
+            | Piece::Rewrite { node, .. } => &node.path,
         };
         assert_eq!(applied.previous.is_some(), before.0.contains_key(subject));
         assert_eq!(applied.current, self.partition.get(hash(subject)));

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use engine::ids::ConnId;
 use hardware::reactor::{ListenerId, SocketId};
 use replication::node;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use tracing::warn;
 
 impl Core {
     /// A connection that does not come from a client's port.
@@ -46,6 +48,21 @@ impl Core {
         let Parts { role: Some(role), post, now, .. } = &mut self.parts else { return };
         if let Some(input) = role.member().and_then(|member| member.sent(socket, &self.reactor)) {
             role.step_member(*now, input, post);
+        }
+    }
+
+    /// Clients connect somewhere else from now on.
+    pub(super) fn listen_elsewhere(&mut self, listener: TcpListener) {
+        if self.stopping.is_some() {
+            return;
+        }
+        match self.reactor.listen(listener) {
+            Ok(listening) => {
+                if let Some(before) = self.listening.replace(listening) {
+                    self.reactor.stop_listening(before);
+                }
+            }
+            Err(problem) => warn!("the new client port cannot be opened: {problem}"),
         }
     }
 

@@ -1,15 +1,18 @@
 //! A member of an ensemble on the core that hosts the replication role: what concerns files and sockets.
 
+use super::config_files::{ConfigFileError, ConfigFiles};
 use super::epochs::EpochFiles;
 use super::sockets::{Callee, Peer, PeerSockets, Places};
 use crate::server::mail::Mail;
 use hardware::mailbox::MailSender;
 use hardware::reactor::{ListenerId, Reactor, SocketId};
 use replication::node::{Action, Input, Node, NodeConfig, NodeStart};
+use replication::peer::ensemble::{Ensemble, Member};
 use replication::role::{Now, Role};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a member is made of.
@@ -22,6 +25,8 @@ pub struct MemberParts {
     pub epochs: EpochFiles,
     /// Whether its disk has lost something that it may have acknowledged.
     pub has_lost: bool,
+    /// Where the members are kept, if they may change.
+    pub files: Option<ConfigFiles>,
     /// Where it listens.
     pub places: Places,
 }
@@ -33,6 +38,7 @@ pub struct MemberHost {
     life: Life,
     /// The promises.
     pub epochs: EpochFiles,
+    files: Option<ConfigFiles>,
     sockets: PeerSockets,
     /// Actions that need the ring, in their order.
     outbox: VecDeque<Action>,
@@ -54,6 +60,7 @@ impl MemberHost {
             has_lost: parts.has_lost,
             life: Life::Starting(Box::new(parts.start)),
             epochs: parts.epochs,
+            files: parts.files,
             sockets: PeerSockets::new(parts.places),
             outbox: VecDeque::new(),
             paused: false,
@@ -110,6 +117,29 @@ impl MemberHost {
         actions
     }
 
+    /// Members that were proposed are kept in a file.
+    ///
+    /// # Errors
+    /// [`ConfigFileError`]: the server must not go on as if they were.
+    pub fn keep_last_seen(&self, ensemble: &Ensemble) -> Result<(), ConfigFileError> {
+        self.files.as_ref().map_or(Ok(()), |files| files.keep_last_seen(ensemble))
+    }
+
+    /// Members that are in force are kept in a file, and the sockets follow them.
+    ///
+    /// # Errors
+    /// [`ConfigFileError`]: the server must not go on as if they were.
+    pub fn activate(&mut self, ensemble: Arc<Ensemble>) -> Result<(), ConfigFileError> {
+        let kept = self.files.as_mut().map_or(Ok(()), |files| files.activate(&ensemble));
+        self.outbox.push_back(Action::Activate(ensemble));
+        kept
+    }
+
+    /// This server among these members.
+    pub fn own<'a>(&self, ensemble: &'a Ensemble) -> Option<&'a Member> {
+        ensemble.member(self.config.sid)
+    }
+
     /// Keeps an action for [`Self::next_network`].
     pub fn post(&mut self, action: Action) {
         self.outbox.push_back(action);
@@ -154,6 +184,12 @@ impl MemberHost {
                 sockets.send(Peer::Leader, &bytes, reactor);
                 None
             }
+            Action::Activate(ensemble) => {
+                if let Some(own) = ensemble.member(self.config.sid) {
+                    sockets.move_to(own.election_addresses(), own.quorum_addresses(), reactor);
+                }
+                None
+            }
             Action::CloseLeader => {
                 self.paused = false;
                 sockets.close_leader(reactor);
@@ -167,6 +203,7 @@ impl MemberHost {
     /// the bytes of a snapshot.
     pub fn pace(&mut self, has_room_for_snapshot: bool, reactor: &mut Reactor) {
         let Life::Running(node) = &self.life else { return };
+        self.sockets.listen_again(reactor);
         let Some(socket) = self.sockets.leader() else { return };
         let paused = !node.reads_from_leader() || !has_room_for_snapshot;
         if paused != std::mem::replace(&mut self.paused, paused) {

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 /// Connections to the quorum port that wait to be accepted.
@@ -51,6 +51,8 @@ pub struct Places {
     pub election: Vec<HostPort>,
     /// Quorum addresses.
     pub quorum: Vec<HostPort>,
+    /// Their ports on every address of this machine instead (`quorumListenOnAllIPs`).
+    pub everywhere: bool,
     /// Whether idle connections are probed (`zookeeper.tcpKeepAlive`).
     pub keep_alive: bool,
     /// How long a connection to another election port may take (`zookeeper.cnxTimeout`).
@@ -71,6 +73,8 @@ pub struct PeerSockets {
     handed: HashMap<SocketId, usize>,
     election: Vec<ListenerId>,
     quorum: Vec<ListenerId>,
+    /// The election port has moved and could not be opened: when to try again.
+    bind_at: Option<Instant>,
     next: u64,
 }
 
@@ -86,6 +90,7 @@ impl PeerSockets {
             handed: HashMap::new(),
             election: Vec::new(),
             quorum: Vec::new(),
+            bind_at: None,
             next: 0,
         }
     }
@@ -97,7 +102,7 @@ impl PeerSockets {
     pub fn listen_for_votes(&mut self, reactor: &mut Reactor) -> io::Result<()> {
         let mut tries = 1;
         loop {
-            match bind_all(&self.places.election, reactor) {
+            match self.bind(&self.places.election, reactor) {
                 Ok(listeners) => {
                     self.election = listeners;
                     return Ok(());
@@ -115,8 +120,48 @@ impl PeerSockets {
     /// # Errors
     /// When none of its addresses can be bound.
     pub fn listen_for_learners(&mut self, reactor: &mut Reactor) -> io::Result<()> {
-        self.quorum = bind_all(&self.places.quorum, reactor)?;
+        self.quorum = self.bind(&self.places.quorum, reactor)?;
         Ok(())
+    }
+
+    /// A configuration gives this server other addresses. The quorum port follows when this server leads the next time.
+    pub fn move_to(&mut self, election: Vec<HostPort>, quorum: Vec<HostPort>, reactor: &mut Reactor) {
+        self.places.quorum = quorum;
+        if self.places.election == election {
+            return;
+        }
+        self.places.election = election;
+        for listener in self.election.drain(..) {
+            reactor.stop_listening(listener);
+        }
+        self.bind_at = Some(Instant::now());
+        self.listen_again(reactor);
+    }
+
+    /// Opens an election port that has moved, once a second until it can be opened.
+    pub fn listen_again(&mut self, reactor: &mut Reactor) {
+        if self.bind_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        self.bind_at = match self.bind(&self.places.election, reactor) {
+            Ok(listeners) => {
+                self.election = listeners;
+                None
+            }
+            Err(problem) => {
+                warn!("the election port of the new configuration cannot be opened yet: {problem}");
+                Some(Instant::now() + BIND_PAUSE)
+            }
+        };
+    }
+
+    fn bind(&self, places: &[HostPort], reactor: &mut Reactor) -> io::Result<Vec<ListenerId>> {
+        if !self.places.everywhere {
+            return bind_all(places, reactor);
+        }
+        let mut everywhere: Vec<HostPort> = places.iter().map(|place| HostPort::new("::", place.port)).collect();
+        everywhere.dedup();
+        bind_all(&everywhere, reactor)
     }
 
     /// Closes the quorum port and every learner's connection.

@@ -159,6 +159,36 @@ fn reconfig_is_disabled_before_anything_else() {
 }
 
 #[test]
+fn reconfig_of_an_ensemble_asks_the_members_and_then_the_acl() {
+    let mut world = World::with(LedgerConfig { reconfig_enabled: true, ..config() });
+    let propose = |world: &mut World, next: Result<Bytes, ErrorCode>| {
+        let header = world.header();
+        let asker = Asker { header: &header, identity: &world.identity, alive: world.alive };
+        let txn = world.ledger.propose_reconfig(asker, || next);
+        world.outstanding.push_back((header, txn.clone()));
+        (code(&txn), world.commit_all())
+    };
+    let text = Bytes::from_static(b"server.1=a:1:2:participant\nversion=3");
+    assert_eq!(propose(&mut world, Err(ErrorCode::NewConfigNoQuorum)).0, -13);
+    assert_eq!(propose(&mut world, Ok(text.clone())).0, NO_AUTH);
+    world.identity = Identity::exempt();
+    for _ in 0..2 {
+        let (code, pieces) = propose(&mut world, Ok(text.clone()));
+        assert_eq!(code, 0);
+        let expected =
+            |piece: &Piece| matches!(piece, Piece::SetData { version: -1, data: Some(data), .. } if *data == text);
+        assert!(matches!(&pieces[..], [piece] if expected(piece)), "{pieces:?}");
+    }
+    let node = world.node("/zookeeper/config");
+    assert_eq!((node.version, node.data_length), (-1, text.len() as u32));
+
+    // On a server's own account: the same node, whatever its zxid.
+    let own = world.ledger.write_config("server.2=b:1:2:participant\nversion=900000000", Zxid(0x9_0000_0000)).unwrap();
+    assert!(matches!(own.piece, Piece::Rewrite { version: -1, mzxid: Zxid(0x9_0000_0000), .. }));
+    assert_eq!(world.node("/zookeeper/config").data_length, 44);
+}
+
+#[test]
 fn a_refused_request_takes_its_place() {
     let mut world = World::new();
     assert_eq!(world.run(WriteOp::Refused(ErrorCode::MarshallingError)), MARSHALLING);

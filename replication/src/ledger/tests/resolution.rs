@@ -11,6 +11,7 @@ fn names(pieces: &[Piece]) -> Vec<String> {
         Piece::Unlink { child, .. } => format!("unlink {}", child.path),
         Piece::Remove { node } => format!("remove {}", node.path),
         Piece::QuotaUsage { node, .. } => format!("usage {}", node.path),
+        Piece::Rewrite { node, .. } => format!("rewrite {}", node.path),
     };
     pieces.iter().map(name).collect()
 }

@@ -232,9 +232,11 @@ impl Election {
     }
 
     fn designate(&mut self, leader: ServerId, zxid: i64, out: &mut Vec<ElectionAction>) {
-        if self.current.is_none_or(|current| current.leader != leader) {
-            self.role = self.views.committed().role_of(self.config.own);
-            self.conclude(Vote { leader, zxid, round: -1, peer_epoch: -1 }, out);
+        let role = self.views.committed().role_of(self.config.own);
+        let kept = self.current.filter(|current| current.leader == leader);
+        if kept.is_none() || role != self.role {
+            self.role = role;
+            self.conclude(kept.unwrap_or(Vote { leader, zxid, round: -1, peer_epoch: -1 }), out);
         }
     }
 

@@ -95,10 +95,11 @@ fn items(list: Option<&str>) -> impl Iterator<Item = &str> {
     list.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// `server.N=spec` with all three ports.
+/// `server.N=spec`, or `N=spec` as the command line has it, with all three ports.
 fn joiner(item: &str) -> Result<(ServerId, Member), String> {
     let (key, spec) = item.split_once('=').ok_or("must have the form server.N=address;clientAddress")?;
-    let number = key.trim().strip_prefix("server.").ok_or("must begin with server.N=")?;
+    // What stands before the dot has no meaning to ZooKeeper.
+    let number = key.rsplit_once('.').map_or(key, |(_, number)| number);
     let member = Member::parse(spec)?;
     if member.client.is_none() {
         return Err("all three ports must be given, the client's behind a ';'".to_owned());

@@ -133,6 +133,18 @@ fn both_views_must_have_a_quorum_while_changing() {
     assert!(views.commit(majority(3, 9).into()) && views.last_seen().version() == 9, "the last seen is never older");
 }
 
+/// What a leader knows nothing of was never committed.
+#[test]
+fn a_leader_says_what_was_proposed_last() {
+    let mut views = Views::settled(majority(3, 1).into());
+    assert!(views.see(majority(5, 9).into()));
+    assert!(views.follow(majority(4, 5).into()), "older, and the leader's");
+    assert_eq!((views.last_seen().version(), views.is_changing()), (5, true));
+    assert!(!views.follow(majority(4, 5).into()));
+    assert!(!views.follow(majority(3, 0).into()) && views.is_changing(), "history");
+    assert!(views.follow(majority(3, 1).into()) && !views.is_changing());
+}
+
 fn steps<'a>(joining: Option<&'a str>, leaving: Option<&'a str>) -> Change<'a> {
     Change::Steps { joining, leaving }
 }
@@ -140,7 +152,7 @@ fn steps<'a>(joining: Option<&'a str>, leaving: Option<&'a str>) -> Change<'a> {
 #[test]
 fn servers_leave_join_and_change_step_by_step() {
     let ensemble = majority(3, 1);
-    let joining = "server.4=zoo4:2888:3888:observer;2181, server.3 = zoo3:2889:3889;2181";
+    let joining = "4=zoo4:2888:3888:observer;2181, server.3 = zoo3:2889:3889;2181";
     let next = ensemble.changed(steps(Some(joining), Some("1, 7")), 0x20, true).unwrap();
     assert_eq!(
         &**next.text(),
@@ -158,7 +170,7 @@ fn what_a_reconfiguration_refuses() {
     for (joining, leaving, part) in [
         (Some("server.4=zoo4:2888:3888"), None, "three ports"),
         (Some("server.4"), None, "form"),
-        (Some("4=zoo4:1:2;3"), None, "server.N="),
+        (Some("four=zoo4:1:2;3"), None, "'four' is not a server number"),
         (Some("server.x=zoo4:1:2;3"), None, "not a server number"),
         (Some("server.4=zoo4:1:1;3"), None, "must differ"),
         (None, Some("x"), "leavingServers: 'x'"),

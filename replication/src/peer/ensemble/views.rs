@@ -50,6 +50,19 @@ impl Views {
         newer
     }
 
+    /// Takes what a leader holds to be the last configuration: one that was seen from a former leader, and that this one
+    /// knows nothing of, was never committed, and is dropped. One below the configuration in force is history, and says
+    /// nothing. Whether anything has changed.
+    pub fn follow(&mut self, ensemble: Arc<Ensemble>) -> bool {
+        let before = self.last_seen.version();
+        if ensemble.version() < self.committed.version() {
+            return false;
+        }
+        self.last_seen =
+            if ensemble.version() > self.committed.version() { ensemble } else { Arc::clone(&self.committed) };
+        self.last_seen.version() != before
+    }
+
     /// Whether a reconfiguration is proposed and not committed.
     pub fn is_changing(&self) -> bool {
         self.last_seen.version() > self.committed.version()

@@ -150,6 +150,11 @@ impl Leader {
             && let Some(epoch) = current
             && (epoch, last.to_wire()) > (self.former_epoch, self.initial_end.to_wire())
         {
+            let sid = self.links.get(&learner).map_or(0, |link| link.sid);
+            if self.config.named && self.configurations.committed.members.is_voter(sid) {
+                self.resign(ResignReason::Overtaken { sid, last }, out);
+                return Ok(());
+            }
             return Err(DisconnectReason::Ahead { epoch, last });
         }
         let alive_until = now_ms + self.init_limit_ms() + self.sync_limit_ms();
@@ -209,10 +214,11 @@ impl Leader {
             return;
         }
         self.phase = Phase::Active;
+        // Before anybody is served.
+        self.complete_reconfig(out);
         out.push(Action::Established { epoch: self.epoch });
         // Behind it: only who leads takes a commit.
         out.push(Action::Commit { upto: self.initial_end });
-        self.complete_reconfig(out);
         let waiting = self.links.iter().filter(|(_, link)| link.phase == LinkPhase::Acknowledged);
         for learner in waiting.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.up_to_date(now_ms, learner, out);

@@ -45,6 +45,8 @@ pub struct LeaderConfig {
     pub accept_strangers: bool,
     /// `reconfigEnabled`: the first leader gives a configuration of version 0 a version.
     pub reconfig_enabled: bool,
+    /// A reconfiguration has named this server, and nobody has compared logs: it gives way to a voter that is ahead.
+    pub named: bool,
     /// A mistake to make.
     #[cfg(test)]
     pub mistake: Option<crate::peer::mistake::Mistake>,
@@ -68,6 +70,7 @@ impl LeaderConfig {
             force_snapshot: false,
             accept_strangers: true,
             reconfig_enabled: false,
+            named: false,
             #[cfg(test)]
             mistake: None,
         }

@@ -34,7 +34,7 @@ impl Leader {
             Phase::Discovering | Phase::Promising => Some("presented itself"),
             Phase::Gathering => Some("promised to follow"),
             Phase::Adopting | Phase::Synchronising => Some("took this server's history"),
-            Phase::Active | Phase::HandedOver | Phase::Resigned => None,
+            Phase::Active | Phase::HandedOver { .. } | Phase::Resigned => None,
         }
     }
 
@@ -52,7 +52,7 @@ impl Leader {
         }
     }
 
-    fn has_quorum(&self, now_ms: i64) -> bool {
+    pub(super) fn has_quorum(&self, now_ms: i64) -> bool {
         let alive = self.links.values().filter(|link| !link.observer && link.is_alive(now_ms)).map(|link| link.sid);
         let sids: BTreeSet<u64> = alive.chain([self.config.sid]).collect();
         self.configurations.have_quorum(&sids)

@@ -34,7 +34,7 @@ pub use io::{Action, Input, LeaderConfig, LeaderStart};
 pub use reason::{DisconnectReason, ResignReason};
 
 use crate::peer::history::History;
-use crate::peer::quorum_set::{Configuration, Configurations, QuorumSet};
+use crate::peer::quorum_set::{Configuration, Configurations};
 use crate::peer::wire::bodies::epoch_zxid;
 use crate::peer::wire::packet::{PacketDecoder, QuorumPacket};
 use bytes::Bytes;
@@ -55,7 +55,9 @@ enum Phase {
     Synchronising,
     Active,
     /// A reconfiguration has named another leader.
-    HandedOver,
+    HandedOver {
+        to: u64,
+    },
     Resigned,
 }
 
@@ -176,7 +178,7 @@ impl Leader {
 
     /// Whether this server's history is the ensemble's.
     pub fn is_established(&self) -> bool {
-        matches!(self.phase, Phase::Active | Phase::HandedOver)
+        matches!(self.phase, Phase::Active | Phase::HandedOver { .. })
     }
 
     /// The sids of followers, then of observers, that are being served.
@@ -185,13 +187,6 @@ impl Leader {
         let (observers, followers): (Vec<&Link>, Vec<&Link>) = served.partition(|link| link.observer);
         let sids = |links: Vec<&Link>| links.into_iter().map(|link| link.sid).collect();
         (sids(followers), sids(observers))
-    }
-
-    /// Whether followers in sync, and this server, would make a quorum of such members: what a reconfiguration asks for.
-    pub fn could_lead(&self, members: &dyn QuorumSet) -> bool {
-        let (mut sids, _) = self.served_learners();
-        sids.push(self.config.sid);
-        members.has_quorum(&sids.into_iter().collect())
     }
 
     /// The recent end of the log, for the next role.
@@ -213,6 +208,7 @@ impl Leader {
             Input::Written { learner, bytes } => self.written(now_ms, learner, bytes, out),
             Input::Disconnected { learner } => {
                 self.links.remove(&learner);
+                self.hand_over(now_ms, out);
             }
             Input::EpochPersisted(epoch) => self.epoch_persisted(now_ms, epoch, out),
             Input::Proposed { zxid, txn, reconfig } => self.propose(now_ms, zxid, &txn, reconfig, out),

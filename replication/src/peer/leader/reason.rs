@@ -97,6 +97,17 @@ pub enum ResignReason {
         /// The time allowed.
         limit_ms: i64,
     },
+    /// A reconfiguration has named another leader, and too few are left here.
+    #[error("a reconfiguration has made server {0} the leader")]
+    HandedOver(u64),
+    /// A reconfiguration has named this server, and a voter has more than it.
+    #[error("server {sid} is ahead with {last}, and has to lead; an election decides")]
+    Overtaken {
+        /// Which voter.
+        sid: u64,
+        /// The end of its log.
+        last: Zxid,
+    },
     /// The counter of the epoch has run out (ZOOKEEPER-1277).
     #[error("the transaction counter of the epoch has run out; a new epoch begins")]
     ZxidRollover,

@@ -1,6 +1,6 @@
 //! A new configuration comes into force (`Leader.getDesignatedLeader`, `tryToCommit`, `startZkServer`).
 
-use super::{Action, Leader, Phase};
+use super::{Action, Leader, Phase, ResignReason};
 use crate::peer::quorum_set::{Configuration, Configurations};
 use engine::zxid::Zxid;
 use std::collections::BTreeSet;
@@ -36,6 +36,16 @@ impl Leader {
         }
     }
 
+    /// Followers leave for the leader that was named when they have heard of it. With the quorum nothing is left to wait
+    /// for.
+    pub(super) fn hand_over(&mut self, now_ms: i64, out: &mut Vec<Action>) {
+        if let Phase::HandedOver { to } = self.phase
+            && !self.has_quorum(now_ms)
+        {
+            self.resign(ResignReason::HandedOver(to), out);
+        }
+    }
+
     pub(super) fn activate(
         &mut self,
         zxid: Zxid,
@@ -45,7 +55,7 @@ impl Leader {
     ) {
         self.configurations = Arc::new(Configurations { committed: configuration.clone(), proposed: None });
         if designated != self.config.sid {
-            self.phase = Phase::HandedOver;
+            self.phase = Phase::HandedOver { to: designated };
         }
         out.push(Action::Activate { zxid, designated, configuration });
     }

@@ -161,6 +161,11 @@ impl Learner {
         self.queued
     }
 
+    /// Committed as far as the leader has said.
+    pub fn committed(&self) -> Zxid {
+        self.committed
+    }
+
     /// Whether UPTODATE has come.
     pub fn is_following(&self) -> bool {
         self.phase == Phase::Following
@@ -173,6 +178,8 @@ impl Learner {
 
     fn take(&mut self, now_ms: i64, input: Input, out: &mut Vec<Action>) -> Result<(), LeaveReason> {
         match input {
+            // The connection to the leader before, which is being closed.
+            Input::Received(_) | Input::Disconnected if matches!(self.phase, Phase::Connecting { .. }) => Ok(()),
             Input::Connected => self.present(now_ms, out),
             Input::ConnectFailed => self.connect_failed(now_ms),
             Input::Received(bytes) => {

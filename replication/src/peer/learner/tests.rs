@@ -125,6 +125,16 @@ impl Bench {
     }
 }
 
+/// A learner follows at once whom a reconfiguration names, and the leader before may still be heard.
+#[test]
+fn the_connection_to_the_leader_before_says_nothing() {
+    let (mut bench, _) = Bench::starting(LearnerKind::Follower, 0, 0, Zxid::ZERO);
+    assert_eq!(bench.feed(&[proposal(zxid(1, 1)), commit(zxid(1, 1))]), []);
+    assert_eq!(bench.step(Input::Disconnected), []);
+    bench.step(Input::Connected);
+    assert_eq!(bench.feed(&[hex(LEADERINFO_1)]), [Action::PersistAcceptedEpoch(1)]);
+}
+
 fn left(out: &[Action]) -> &LeaveReason {
     match out.last() {
         Some(Action::Leave(reason)) => reason,

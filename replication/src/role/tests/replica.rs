@@ -82,6 +82,13 @@ impl Replica {
                     assert!(self.nodes.remove(&*node.path).is_some(), "{} was not there", node.path);
                     &node.path
                 }
+                Piece::Rewrite { node, data, version, mzxid } => {
+                    let found = self.nodes.get_mut(&*node.path).unwrap();
+                    found.data = Some(data.clone());
+                    (found.stat.version, found.stat.mzxid) = (*version, mzxid.to_wire());
+                    found.stat.mtime = txn.time_ms;
+                    &node.path
+                }
                 Piece::QuotaUsage { node, data } => {
                     self.nodes.get_mut(&*node.path).unwrap().data = Some(data.clone());
                     &node.path

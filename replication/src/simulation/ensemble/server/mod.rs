@@ -17,7 +17,7 @@ use crate::node::{Action, Input, Node};
 use crate::peer::mistake::Mistake;
 use crate::role::{self, Now, RoleConfig};
 use crate::wal::disk::DIRECTORY;
-use crate::wal::{Prepare, Truncation, WalWrite, WalWriter};
+use crate::wal::{Prepare, Truncation, WalWrite, WalWriter, read};
 use bytes::Bytes;
 use engine::acl::AclTable;
 use engine::partition::{LogAction, PartitionCut};

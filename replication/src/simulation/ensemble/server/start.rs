@@ -54,6 +54,7 @@ fn node_config(setting: &Setting<'_>) -> NodeConfig {
         sync_limit: 5,
         connect_limit: 0,
         reconfig_enabled: false,
+        standalone_enabled: true,
         election_interval_ms: (50, 800),
         force_snapshot: false,
         history_bytes_max: setting.history_bytes_max,
