@@ -424,7 +424,7 @@ impl<'a> Simulation<'a> {
         self.threads[thread as usize].active = true;
         let idle = self.now.saturating_sub(self.threads[thread as usize].idle_since);
         self.threads[thread as usize].woken = idle >= DOZE_NS;
-        if idle < DOZE_NS {
+        if idle < DOZE_NS || (thread < self.generators && self.is_remote()) {
             return self.at(self.now, Event::Turn(thread));
         }
         let after = self.system.costs.wake_ns(thread < self.generators, by_timer, idle, self.dice.unit());
@@ -454,12 +454,14 @@ impl<'a> Simulation<'a> {
         } else {
             self.serve(thread, inbox, &mut sends)
         };
-        let work = work / side.availability;
+        // Clients elsewhere have processors of their own.
+        let free = thread < self.generators && self.is_remote();
+        let work = if free { 0.0 } else { work / side.availability };
         let ready = self.now + work as u64;
         if thread >= self.generators {
             self.write_log(self.member_of_thread(thread), ready);
         }
-        let each = side.message_us * 1e3 * (1.0 - RECEIVING) / side.availability;
+        let each = if free { 0.0 } else { side.message_us * 1e3 * (1.0 - RECEIVING) / side.availability };
         let mut over = ready as f64;
         for (to, item, delay) in sends {
             over += if matches!(item, Item::Replies(..) | Item::Requests(..)) { each } else { 0.0 };
@@ -497,20 +499,21 @@ impl<'a> Simulation<'a> {
                 }
             }
         }
-        while self.is_open() && self.next_due[thread as usize] <= now {
+        while self.is_open() && !self.is_remote() && self.next_due[thread as usize] <= now {
             let (meant, conn) = (self.next_due[thread as usize], self.next_conn(thread));
             let request = self.request(meant);
             self.ask(conn, request, &mut dirty);
             self.next_due[thread as usize] = self.due(thread);
         }
-        if self.is_open() {
+        if self.is_open() && !self.is_remote() {
             self.at(self.next_due[thread as usize], Event::Due(thread));
         }
+        let trip = if let Clients::Remote(trip) = self.system.clients { trip } else { 0 };
         for conn in dirty {
             let requests = std::mem::take(&mut self.conns[conn as usize].requests);
             work +=
                 requests.iter().map(|asked| self.system.kinds[usize::from(asked.kind)].generator_ns / 2.0).sum::<f64>();
-            sends.push((self.core_of(conn), Item::Requests(conn, requests), 0));
+            sends.push((self.core_of(conn), Item::Requests(conn, requests), trip / 2));
         }
         work
     }
