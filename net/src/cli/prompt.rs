@@ -72,8 +72,8 @@ fn edit_lines(
 ) {
     let config = Config::builder().completion_type(CompletionType::List).auto_add_history(true);
     let editor = config.max_history_size(HISTORY_LINES_MAX).map(|config| config.build()).and_then(|config| {
-        let mut editor: Editor<Assistant, DefaultHistory> = Editor::with_config(config)?;
-        editor.set_helper(Some(Assistant { inputs: inputs.clone(), console: console.clone() }));
+        let mut editor: Editor<PromptHelper, DefaultHistory> = Editor::with_config(config)?;
+        editor.set_helper(Some(PromptHelper { inputs: inputs.clone(), console: console.clone() }));
         Ok(editor)
     });
     let mut editor = match editor {
@@ -117,7 +117,7 @@ fn edit_lines(
 
 /// Written after every line, since `quit` ends the program while this thread waits. A history that cannot be kept is no
 /// reason to disturb.
-fn keep_history(editor: &mut Editor<Assistant, DefaultHistory>, file: &Path) {
+fn keep_history(editor: &mut Editor<PromptHelper, DefaultHistory>, file: &Path) {
     if let Some(folder) = file.parent()
         && std::fs::create_dir_all(folder).is_ok()
     {
@@ -128,12 +128,12 @@ fn keep_history(editor: &mut Editor<Assistant, DefaultHistory>, file: &Path) {
 /// Completes words by asking the main thread, and keeps the console up to date about the line, so that events can be
 /// shown above it. (The editor's own printer for that makes it overlook keys that arrive in one go.)
 #[derive(Helper, Highlighter, Validator)]
-struct Assistant {
+struct PromptHelper {
     inputs: mpsc::Sender<Input>,
     console: Arc<Console>,
 }
 
-impl Hinter for Assistant {
+impl Hinter for PromptHelper {
     type Hint = String;
 
     /// Gives no hint; called for every change of the line.
@@ -143,7 +143,7 @@ impl Hinter for Assistant {
     }
 }
 
-impl Completer for Assistant {
+impl Completer for PromptHelper {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
