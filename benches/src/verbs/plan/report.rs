@@ -25,7 +25,7 @@ pub(super) fn answer(answer: &Answer, deployment: &Deployment, calibration: &Cal
     }
     row("saturates first", answer.first.clone());
     row("to carry more", answer.remedy.clone());
-    row("bound of one thread's processor, /s", number(answer.processor_bound));
+    row("bound of the processors, /s", number(answer.processor_bound));
     row("bound of the log, /s", answer.log_bound.map_or("-".to_owned(), number));
     let mut resources =
         Table::new("Resources of the busiest server", &["resource", "at the ceiling", "at the wanted load"]);
@@ -44,9 +44,9 @@ pub(super) fn answer(answer: &Answer, deployment: &Deployment, calibration: &Cal
     row("disk writes", format!("{} MiB/s", number(answer.disk_mib_per_second)), bandwidth);
     let content = &deployment.content;
     let sessions = content.sessions.unwrap_or(u64::from(deployment.workload.connections));
-    row("nodes that fit", number(space.znodes_fit as f64), number(content.znodes as f64));
-    row("sessions that fit, all servers", number(space.sessions_fit as f64), number(sessions as f64));
-    row("watches that fit, all servers", number(space.watches_fit as f64), number(content.watches as f64));
+    row("nodes that memory holds", number(space.znodes_fit as f64), number(content.znodes as f64));
+    row("sessions that memory holds, all servers", number(space.sessions_fit as f64), number(sessions as f64));
+    row("watches that memory holds, all servers", number(space.watches_fit as f64), number(content.watches as f64));
     let latency = match (answer.wanted_rate, answer.at_wanted) {
         (Some(wanted), Some(at)) => {
             format!(
