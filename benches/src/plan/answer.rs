@@ -197,6 +197,9 @@ fn warnings(answer: &Answer, calibration: &Calibration, deployment: &Deployment,
             space.disk_mib, machine.disk_mib
         ));
     }
+    if answer.at_wanted.is_some() {
+        warnings.push("when verified, medians were off by up to a factor of two and 99th percentiles by more: see \"How accurate it was\" in benches/MODEL.md".into());
+    }
     if setting.members > 1 {
         warnings.push("what servers cost each other is derived from the costs of one server, not measured".into());
     }

@@ -280,15 +280,19 @@ pub(super) mod tests {
         let costs = costs();
         let here = Setting::here();
         let top = ceiling(&costs, &open("half", 1.0), here).rate;
-        let mut last = 0.0;
+        let at = |rate: f64| {
+            let (run, _) = carry_out(&costs, &open("half", rate), here, Effort::SMALL);
+            (run.rate, run.latency_ns.value_at_quantile(0.5), run.latency_ns.value_at_quantile(0.99))
+        };
+        let mut last = 0;
         for share in [0.3, 0.6] {
-            let at = predict(&costs, &open("half", top * share), here);
-            assert!((at.rate / (top * share) - 1.0).abs() < 0.05, "{share}: {at:?}");
-            assert!(at.p99_us > at.p50_us && at.p50_us > 0.85 * last, "{share}: {at:?}");
-            last = at.p50_us;
+            let (rate, p50, p99) = at(top * share);
+            assert!((rate / (top * share) - 1.0).abs() < 0.05, "{share}: {rate} of {top}");
+            assert!(p99 > p50 && p50 * 100 > last * 85, "{share}: {p50}, {p99} after {last}");
+            last = p50;
         }
-        let beyond = predict(&costs, &open("half", top * 2.0), here);
-        assert!(beyond.rate < top * 1.3 && beyond.p50_us > last, "{beyond:?} beyond {top}");
+        let (rate, p50, _) = at(top * 2.0);
+        assert!(rate < top * 1.3 && p50 > last, "{rate}, {p50} beyond {top}");
     }
 
     #[test]
