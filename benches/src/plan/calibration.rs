@@ -71,6 +71,8 @@ pub struct Point {
     pub rate: (f64, f64),
     /// Processor time per operation of the server's busiest thread, microseconds, in the same way.
     pub server_us: (f64, f64),
+    /// Of the generator.
+    pub generator_us: (f64, f64),
     /// The median latency, microseconds.
     pub p50_us: (f64, f64),
     /// And the 99th percentile.

@@ -136,12 +136,9 @@ impl Costs {
         self.flush.at(u) + self.flush_per_kib_us * bytes / 1024.0
     }
 
-    /// From a message, or the time of a timer, to the begin of a turn after so long a sleep, nanoseconds. What varies is
+    /// From a message to the begin of a turn after so long a sleep, nanoseconds. What varies is
     /// put on the server's side alone, as both together were measured.
-    pub(super) fn wake_ns(&self, generator: bool, by_timer: bool, idle_ns: u64, u: f64) -> u64 {
-        if by_timer {
-            return (self.timer.at(u) * 1e3) as u64;
-        }
+    pub(super) fn wake_ns(&self, generator: bool, idle_ns: u64, u: f64) -> u64 {
         let u = if generator { 0.5 } else { u };
         let depth = (idle_ns as f64).max(1.0).ln();
         let depth = (depth - SHORT_IDLE_NS.ln()) / (DEEP_IDLE_NS.ln() - SHORT_IDLE_NS.ln());

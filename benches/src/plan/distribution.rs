@@ -52,6 +52,12 @@ impl Quantiles {
         self.0.windows(2).map(|pair| (pair[1].0 - pair[0].0) * f64::midpoint(pair[0].1, pair[1].1)).sum()
     }
 
+    /// Another value, which must rise, at each kept quantile; none falls below 0.
+    #[must_use]
+    pub fn over(&self, value: impl Fn(f64) -> f64) -> Quantiles {
+        Quantiles(self.0.iter().map(|(quantile, _)| (*quantile, value(*quantile).max(0.0))).collect())
+    }
+
     /// Every value passed through a rising function; none falls below 0.
     #[must_use]
     pub fn map(&self, change: impl Fn(f64) -> f64) -> Quantiles {

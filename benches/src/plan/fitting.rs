@@ -19,6 +19,12 @@ const STALLED: f64 = 8.0;
 const CORRECTIONS: usize = 2;
 /// A wake takes at most so many times the median.
 const TAIL: f64 = 4.0;
+/// Microseconds; of a disk that writes 20 MiB a second.
+const FLUSH_PER_KIB_MAX: f64 = 50.0;
+/// Halvings of what is unknown between nothing and that.
+const BISECTIONS: usize = 14;
+/// Share of a lone get's latency that each of its two wakes is at first taken for.
+const WAKES: f64 = 0.4;
 /// A thread with this share of a processor always had work.
 const ALWAYS_BUSY: f64 = 0.85;
 
@@ -31,8 +37,6 @@ pub(crate) enum Purpose {
     Operation,
     /// The cost of a longer value.
     Size,
-    /// What a log write takes with a long record.
-    LongRecord,
     /// What a thread that slept long takes to wake.
     DeepSleep,
     /// How often something takes the processor away.
@@ -56,7 +60,31 @@ pub(crate) struct Observation {
     pub(crate) late_us: f64,
 }
 
+/// The middle one, or the lower of two; 0 of none.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+}
+
 impl Observation {
+    /// Of several observations of one run the median of each figure; `None` of none.
+    pub(crate) fn median(seen: &[Observation]) -> Option<Observation> {
+        let of = |figure: fn(&Observation) -> f64| median(seen.iter().map(figure).collect());
+        let first = seen.first()?;
+        Some(Observation {
+            purpose: first.purpose,
+            workload: first.workload.clone(),
+            rate: of(|seen| seen.rate),
+            server_us: of(|seen| seen.server_us),
+            generator_us: of(|seen| seen.generator_us),
+            busiest_server: of(|seen| seen.busiest_server),
+            busiest_generator: of(|seen| seen.busiest_generator),
+            // Medians of rising rows rise.
+            latency: first.latency.over(|quantile| median(seen.iter().map(|seen| seen.latency.at(quantile)).collect())),
+            late_us: of(|seen| seen.late_us),
+        })
+    }
+
     fn is(&self, op: Op) -> bool {
         self.workload.mix.share(op) == 1.0
     }
@@ -92,6 +120,9 @@ fn first_guess(seen: &[Observation]) -> Costs {
     // The generator and the server have the same kind of processor; the busier of them tells.
     let share = availability(|seen| seen.busiest_server).max(availability(|seen| seen.busiest_generator).min(1.0));
     let thread = ThreadCosts { turn_us: 1.0, sleep_us: 15.0, message_us: 4.0, availability: share };
+    // Of a lone get nearly all is two wakes. A guess so short that nothing sleeps would never be corrected: what sleeps
+    // cost would be found in the turns, and turns so long let everything sleep under any load.
+    let lone = seen.iter().find(|seen| seen.alone() && seen.is(Op::Get)).map_or(0.0, |seen| seen.latency.at(0.5));
     let operation = |op: Op| {
         let (log_bytes, log_values) = record(op);
         let server_us = if op.writes() { 2.0 } else { 0.5 };
@@ -103,8 +134,8 @@ fn first_guess(seen: &[Observation]) -> Costs {
         flush_cpu_us: 10.0,
         effect_us: 1.0,
         operations: Op::ALL.into_iter().map(operation).collect(),
-        wake: Quantiles::constant(5.0),
-        deep_wake: Quantiles::constant(20.0),
+        wake: Quantiles::constant(WAKES * lone),
+        deep_wake: Quantiles::constant(2.0 * WAKES * lone),
         timer: Quantiles::constant(0.0),
         flush: Quantiles::constant(200.0),
         flush_per_kib_us: 0.0,
@@ -273,13 +304,19 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
         let over = median(costs, write) - typical;
         costs.flush = costs.flush.map(|us| us - over);
     }
-    let long = find(Op::Set, Purpose::LongRecord)?;
-    costs.flush_per_kib_us = 0.0;
-    let without = simulated(&Costs { stalls: Stalls::default(), ..costs.clone() }, &long.workload);
-    let kib = (long.workload.values.mean() - write.workload.values.mean()) / 1024.0;
-    costs.flush_per_kib_us =
-        ((long.latency.at(0.5) - without.latency_ns.value_at_quantile(0.5) as f64 / 1e3) / kib).max(0.0);
+    costs.flush_per_kib_us = flush_per_kib(costs, find(Op::Set, Purpose::Size)?);
     Ok(())
+}
+
+/// What a KiB adds to a log write, so that long sets come as fast as they were measured.
+fn flush_per_kib(costs: &Costs, long: &Observation) -> f64 {
+    let (mut low, mut high) = (0.0, FLUSH_PER_KIB_MAX);
+    for _ in 0..BISECTIONS {
+        let middle = f64::midpoint(low, high);
+        let too_fast = simulated(&Costs { flush_per_kib_us: middle, ..costs.clone() }, &long.workload).rate > long.rate;
+        *(if too_fast { &mut low } else { &mut high }) = middle;
+    }
+    low
 }
 
 /// Stalls of exponential length `d`, `n` a second, keep a share `n * d` of the requests waiting, on average for `d`. Those that
@@ -312,5 +349,82 @@ fn peers(costs: &Costs) -> PeerCosts {
         propose_us: 0.1 * set_us,
         follow_us: 0.6 * set_us,
         forward_us: 0.2 * set_us,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::plan::predict::{generator_us, predict};
+    use crate::workload::{Load, Schedule, ValueSizes};
+
+    const EFFORT: Effort = Effort { warm_up: 2_000, measured: 20_000 };
+
+    /// What would be measured if things cost so much.
+    fn observe(costs: &Costs, purpose: Purpose, workload: Workload) -> Observation {
+        let (run, server_us) = carry_out(costs, &workload, Setting::here(), EFFORT);
+        Observation {
+            purpose,
+            rate: run.rate,
+            server_us,
+            generator_us: generator_us(costs, &workload, &run),
+            busiest_server: run.busiest_server,
+            busiest_generator: run.busiest_generator,
+            latency: Quantiles::of(&run.latency_ns),
+            late_us: costs.timer.at(0.5),
+            workload,
+        }
+    }
+
+    fn closed(mix: &str, connections: u32, outstanding: u32) -> Workload {
+        Workload { mix: mix.parse().unwrap(), connections, outstanding, ..Workload::default() }
+    }
+
+    fn open(rate: f64) -> Workload {
+        let load = Load::Open { schedule: Schedule::fixed(rate).unwrap(), poisson: false };
+        Workload { load, ..closed("get", 50, 1_000) }
+    }
+
+    /// As a calibration does, of a system that keeps to the model.
+    fn observed(costs: &Costs) -> Vec<Observation> {
+        let long = |bytes: u32, workload: Workload| Workload { values: ValueSizes::Fixed(bytes), ..workload };
+        let mut runs: Vec<(Purpose, Workload)> = [("get", 1, 1), ("get", 4, 1), ("get", 16, 1), ("get", 50, 1)]
+            .into_iter()
+            .chain([("get", 1, 16), ("get", 50, 16), ("set", 1, 1), ("set", 8, 1), ("set", 50, 1), ("set", 50, 16)])
+            .map(|(mix, connections, outstanding)| (Purpose::Batches, closed(mix, connections, outstanding)))
+            .collect();
+        runs.push((Purpose::Operation, closed("exists", 50, 4)));
+        runs.push((Purpose::Operation, closed("create", 50, 4)));
+        runs.push((Purpose::DeepSleep, open(500.0)));
+        runs.push((Purpose::Size, long(16_384, closed("set", 16, 2))));
+        runs.into_iter().map(|(purpose, workload)| observe(costs, purpose, workload)).collect()
+    }
+
+    #[test]
+    fn costs_of_a_system_that_keeps_to_the_model_are_found() {
+        // Sleeps that cost several messages, and wakes that take longer than all work: virtual machines are so.
+        let thread = ThreadCosts { turn_us: 1.5, sleep_us: 30.0, message_us: 4.0, availability: 1.0 };
+        let truth = Costs {
+            server: thread,
+            generator: thread,
+            wake: Quantiles::from_two(35.0, 90.0),
+            deep_wake: Quantiles::from_two(60.0, 150.0),
+            flush_cpu_us: 20.0,
+            ..crate::plan::predict::tests::costs()
+        };
+        let found = fit(&observed(&truth)).unwrap();
+        for (mix, connections, outstanding) in
+            [("get", 4, 1), ("get", 30, 2), ("half", 50, 1), ("set", 25, 1), ("get=1,create=1", 20, 8)]
+        {
+            let workload = closed(mix, connections, outstanding);
+            let (expected, got) =
+                (predict(&truth, &workload, Setting::here()), predict(&found, &workload, Setting::here()));
+            let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.15;
+            assert!(
+                near(got.rate, expected.rate) && near(got.p50_us, expected.p50_us),
+                "{mix}, {connections} x {outstanding}: {got:?} is not {expected:?}; {found:?}"
+            );
+        }
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! where `e` messages are owed to writes that have just taken effect (a turn after a sleep costs `sleep` of processor time more,
 //! which delays nothing itself), so that the cost of an operation falls with the load as turns and messages are shared by more of them. What arrives
-//! during a turn makes up the next one. A thread without work for 20 us sleeps, and its next turn begins `wake` after a message
+//! during a turn makes up the next one. A thread without work for 5 us sleeps, and its next turn begins `wake` after a message
 //! (`deep_wake` after a long sleep, between them by the logarithm of the sleep). The load generator is a thread of the same
 //! kind with costs of its own; clients on other machines are a delay.
 //!

@@ -47,6 +47,8 @@ pub struct Prediction {
     pub p99_us: f64,
     /// Processor time of all servers' threads for each request, microseconds, without what works in the background.
     pub server_us: f64,
+    /// Of the generator; 0 for clients elsewhere.
+    pub generator_us: f64,
     /// Share of its time that the busiest thread of a server works.
     pub busiest_server: f64,
     /// The same of the generator; 0 for clients elsewhere.
@@ -75,11 +77,13 @@ impl Effort {
 /// Predicts a run with the workload's own load, closed or open.
 pub fn predict(costs: &Costs, workload: &Workload, setting: Setting) -> Prediction {
     let (simulated, server_us) = carry_out(costs, workload, setting, Effort::USUAL);
+    let here = f64::from(u8::from(setting.generator_threads.is_some()));
     Prediction {
         rate: simulated.rate,
         p50_us: simulated.latency_ns.value_at_quantile(0.5) as f64 / 1e3,
         p99_us: simulated.latency_ns.value_at_quantile(0.99) as f64 / 1e3,
         server_us,
+        generator_us: here * generator_us(costs, workload, &simulated),
         busiest_server: simulated.busiest_server,
         busiest_generator: simulated.busiest_generator,
         log_busy: simulated.log_busy,
@@ -142,6 +146,13 @@ pub(super) fn carry_out(costs: &Costs, workload: &Workload, setting: Setting, ef
         + counts.effects * costs.effect_us
         + simulated.flushes_per_op * costs.flush_cpu_us;
     (simulated, server_us)
+}
+
+/// The generator's processor time per request, microseconds.
+pub(super) fn generator_us(costs: &Costs, workload: &Workload, simulated: &Simulated) -> f64 {
+    let (thread, counts) = (&costs.generator, &simulated.generator);
+    let own: f64 = kinds(costs, workload).iter().map(|kind| kind.share * kind.generator_ns / 1e3).sum();
+    own + counts.turns * thread.turn_us + counts.woken * thread.sleep_us + counts.messages * thread.message_us
 }
 
 /// The operations of a workload with what they cost.
@@ -231,8 +242,8 @@ pub(super) mod tests {
         let costs = costs();
         let here = Setting::here();
         let read = predict(&costs, &closed("get", 1, 1), here);
-        // On each side a turn, a message and the operation's cost; so short a rest is no sleep.
-        let expected = 2.0 * (1.0 + 4.0) + 0.3 + 0.5 + 0.06;
+        // On each side a turn, a message, the operation's cost, and a wake.
+        let expected = 2.0 * (1.0 + 4.0 + 5.0) + 0.3 + 0.5 + 0.06;
         assert!((read.p50_us - expected).abs() < 1.0, "{} is not {expected}", read.p50_us);
         assert!((read.rate * read.p50_us / 1e6 - 1.0).abs() < 0.02, "Little's law: {read:?}");
         let write = predict(&costs, &closed("set", 1, 1), here);
@@ -269,15 +280,19 @@ pub(super) mod tests {
         let costs = costs();
         let here = Setting::here();
         let top = ceiling(&costs, &open("half", 1.0), here).rate;
-        let mut last = 0.0;
+        let at = |rate: f64| {
+            let (run, _) = carry_out(&costs, &open("half", rate), here, Effort::SMALL);
+            (run.rate, run.latency_ns.value_at_quantile(0.5), run.latency_ns.value_at_quantile(0.99))
+        };
+        let mut last = 0;
         for share in [0.3, 0.6] {
-            let at = predict(&costs, &open("half", top * share), here);
-            assert!((at.rate / (top * share) - 1.0).abs() < 0.05, "{share}: {at:?}");
-            assert!(at.p99_us > at.p50_us && at.p50_us > 0.85 * last, "{share}: {at:?}");
-            last = at.p50_us;
+            let (rate, p50, p99) = at(top * share);
+            assert!((rate / (top * share) - 1.0).abs() < 0.05, "{share}: {rate} of {top}");
+            assert!(p99 > p50 && p50 * 100 > last * 85, "{share}: {p50}, {p99} after {last}");
+            last = p50;
         }
-        let beyond = predict(&costs, &open("half", top * 2.0), here);
-        assert!(beyond.rate < top * 1.3 && beyond.p50_us > last, "{beyond:?} beyond {top}");
+        let (rate, p50, _) = at(top * 2.0);
+        assert!(rate < top * 1.3 && p50 > last, "{rate}, {p50} beyond {top}");
     }
 
     #[test]

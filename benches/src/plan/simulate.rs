@@ -115,8 +115,8 @@ const RECEIVING: f64 = 0.3;
 /// Share of a write's cost that is paid before it is logged; the rest when it takes effect.
 const PROPOSING: f64 = 0.5;
 
-/// A thread that has had nothing to do for less than this still looks around, or its processor does: no wake is needed.
-const DOZE_NS: u64 = 20_000;
+/// A thread that has had nothing to do for less than this is still falling asleep: no wake is needed.
+const DOZE_NS: u64 = 5_000;
 
 type Time = u64;
 
@@ -341,7 +341,7 @@ impl<'a> Simulation<'a> {
                 Some(Event::Deliver(thread, item)) => self.deliver(thread, item),
                 Some(Event::Turn(thread)) => self.turn(thread),
                 Some(Event::Due(thread)) if self.is_remote() => self.remote_due(thread),
-                Some(Event::Due(thread)) => self.wake(thread, true),
+                Some(Event::Due(thread)) => self.timer(thread),
                 Some(Event::Remote(conn, requests)) => self.deliver(self.core_of(conn), Item::Requests(conn, requests)),
                 Some(Event::Stall) => {
                     let thread = self.dice.below(self.threads.len() as u64) as u32;
@@ -414,10 +414,20 @@ impl<'a> Simulation<'a> {
 
     fn deliver(&mut self, thread: u32, item: Item) {
         self.threads[thread as usize].inbox.push(item);
-        self.wake(thread, false);
+        self.wake(thread);
     }
 
-    fn wake(&mut self, thread: u32, by_timer: bool) {
+    /// The timer of an open loop's thread has gone off; if it is awake it has looked at its schedule.
+    fn timer(&mut self, thread: u32) {
+        let (state, due) = (&mut self.threads[thread as usize], self.next_due[thread as usize]);
+        if !state.active && due <= self.now {
+            state.active = true;
+            state.woken = self.now.saturating_sub(state.idle_since) >= DOZE_NS;
+            self.at(self.now, Event::Turn(thread));
+        }
+    }
+
+    fn wake(&mut self, thread: u32) {
         if self.threads[thread as usize].active {
             return;
         }
@@ -427,7 +437,7 @@ impl<'a> Simulation<'a> {
         if idle < DOZE_NS || (thread < self.generators && self.is_remote()) {
             return self.at(self.now, Event::Turn(thread));
         }
-        let after = self.system.costs.wake_ns(thread < self.generators, by_timer, idle, self.dice.unit());
+        let after = self.system.costs.wake_ns(thread < self.generators, idle, self.dice.unit());
         self.at(self.now + after, Event::Turn(thread));
     }
 
@@ -506,7 +516,9 @@ impl<'a> Simulation<'a> {
             self.next_due[thread as usize] = self.due(thread);
         }
         if self.is_open() && !self.is_remote() {
-            self.at(self.next_due[thread as usize], Event::Due(thread));
+            // A timer is late, but a reply may wake the thread before it.
+            let late = (self.system.costs.timer.at(self.dice.unit()) * 1e3) as u64;
+            self.at(self.next_due[thread as usize] + late, Event::Due(thread));
         }
         let trip = if let Clients::Remote(trip) = self.system.clients { trip } else { 0 };
         for conn in dirty {

@@ -26,7 +26,7 @@ pub struct PlanArgs {
     /// TOML file that describes the deployment; examples are in benches/deployments.
     #[arg(required_unless_present_any = ["calibrate", "verify"])]
     deployment: Option<PathBuf>,
-    /// Measure the model's parameters on this machine, and write them to the calibration file. Takes two to three minutes.
+    /// Measure the model's parameters on this machine, and write them to the calibration file. Takes about five minutes.
     #[arg(long, conflicts_with_all = ["deployment", "verify"])]
     calibrate: bool,
     /// Predict workloads that the calibration has not seen, run them, and print both. Takes about three minutes.

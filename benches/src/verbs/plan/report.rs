@@ -1,6 +1,6 @@
 //! Reports of planning, calibrating and verifying.
 
-use super::verify::{Compared, Row};
+use super::verify::{CEILING_GOAL, Compared, P50_GOAL, P99_GOAL, Row};
 use crate::plan::answer::Answer;
 use crate::plan::{Calibration, Deployment};
 use crate::report::document::{number, time};
@@ -25,7 +25,7 @@ pub(super) fn answer(answer: &Answer, deployment: &Deployment, calibration: &Cal
     }
     row("saturates first", answer.first.clone());
     row("to carry more", answer.remedy.clone());
-    row("bound of one thread's processor, /s", number(answer.processor_bound));
+    row("bound of the processors, /s", number(answer.processor_bound));
     row("bound of the log, /s", answer.log_bound.map_or("-".to_owned(), number));
     let mut resources =
         Table::new("Resources of the busiest server", &["resource", "at the ceiling", "at the wanted load"]);
@@ -44,9 +44,9 @@ pub(super) fn answer(answer: &Answer, deployment: &Deployment, calibration: &Cal
     row("disk writes", format!("{} MiB/s", number(answer.disk_mib_per_second)), bandwidth);
     let content = &deployment.content;
     let sessions = content.sessions.unwrap_or(u64::from(deployment.workload.connections));
-    row("nodes that fit", number(space.znodes_fit as f64), number(content.znodes as f64));
-    row("sessions that fit, all servers", number(space.sessions_fit as f64), number(sessions as f64));
-    row("watches that fit, all servers", number(space.watches_fit as f64), number(content.watches as f64));
+    row("nodes that own memory holds", number(space.znodes_fit as f64), number(content.znodes as f64));
+    row("sessions that own memory holds, all servers", number(space.sessions_fit as f64), number(sessions as f64));
+    row("watches that own memory holds, all servers", number(space.watches_fit as f64), number(content.watches as f64));
     let latency = match (answer.wanted_rate, answer.at_wanted) {
         (Some(wanted), Some(at)) => {
             format!(
@@ -197,8 +197,15 @@ pub(super) fn verification(
         table
     };
     let within = |pick: fn(&Row) -> &Compared| rows.iter().filter(|row| pick(row).within).count();
+    // A wide spread widens the tolerance: what is within says little where runs of one workload differ much.
+    let near = |pick: fn(&Row) -> &Compared, goal: f64| rows.iter().filter(|row| pick(row).error.abs() <= goal).count();
     let answer = format!(
-        "Within the tolerance: ceiling {}, p50 {}, p99 {} of {} workloads; all three {}.",
+        "Within {}: ceiling {}, p50 {}; within {}: p99 {}. Within the tolerance, which is twice the spread of the repeats where that is more: ceiling {}, p50 {}, p99 {} of {} workloads; all three {}.",
+        percent(CEILING_GOAL.max(P50_GOAL)),
+        near(|row| &row.ceiling, CEILING_GOAL),
+        near(|row| &row.p50_us, P50_GOAL),
+        percent(P99_GOAL),
+        near(|row| &row.p99_us, P99_GOAL),
         within(|row| &row.ceiling),
         within(|row| &row.p50_us),
         within(|row| &row.p99_us),

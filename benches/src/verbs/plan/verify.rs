@@ -27,9 +27,9 @@ const WORKLOADS: [(&str, u32, u32, &str); 10] = [
 /// Share of the predicted ceiling at which latency is compared.
 const LOADED: f64 = 0.5;
 /// What a prediction may be wrong by.
-const CEILING_GOAL: f64 = 0.15;
-const P50_GOAL: f64 = 0.15;
-const P99_GOAL: f64 = 0.30;
+pub(super) const CEILING_GOAL: f64 = 0.15;
+pub(super) const P50_GOAL: f64 = 0.15;
+pub(super) const P99_GOAL: f64 = 0.30;
 
 /// One figure, predicted and measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
