@@ -144,6 +144,9 @@ pub struct Node {
     truncating: Option<Zxid>,
     /// Scratch space.
     role_actions: Vec<role::Action>,
+    /// Why roles were left and learners let go, for traces.
+    #[cfg(test)]
+    pub partings: Vec<String>,
 }
 
 impl Node {
@@ -191,6 +194,8 @@ impl Node {
             persisting: None,
             truncating: None,
             role_actions: Vec::new(),
+            #[cfg(test)]
+            partings: Vec::new(),
             own_addresses,
             named: None,
             is_named: false,

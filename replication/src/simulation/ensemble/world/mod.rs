@@ -403,6 +403,10 @@ impl World {
     /// What a step has led to: effects, what clients are told, writes, the next tick.
     fn settle(&mut self, sid: i64) -> Result<(), String> {
         let mut is_due = false;
+        let partings = self.site(sid).server.as_mut().map(|server| std::mem::take(&mut server.node.partings));
+        for parting in partings.unwrap_or_default() {
+            self.note(|| format!("server {sid} {parting}"));
+        }
         while let Some(effect) = self.site(sid).server.as_mut().and_then(|server| server.effects.pop_front()) {
             match effect {
                 Effect::Restored(base) => {
