@@ -298,6 +298,19 @@ impl Node {
         self.standing
     }
 
+    /// What it is at, for messages.
+    #[cfg(test)]
+    pub fn plight(&self) -> String {
+        let state = match self.state {
+            State::Settling => "settles",
+            State::Looking => "looks",
+            State::Leading(_) => "leads",
+            State::Following(_) => "follows",
+        };
+        let (appended, durable) = (self.appended, self.durable.get());
+        format!("{state}, log {durable} of {appended}, cut to {:?}, {:?}", self.truncating, self.epochs)
+    }
+
     /// Who leads, as far as is known here.
     pub fn leader(&self) -> Option<ServerId> {
         self.leader

@@ -139,9 +139,9 @@ impl World {
         let (before, acknowledged) = (self.checker.len(), self.checker.acknowledged());
         self.run_until(TROUBLE_MS + PEACE_MS)?;
         if self.checker.len() < before + PROGRESS || self.checker.acknowledged() <= acknowledged {
-            let standings: Vec<_> =
-                self.sites.values().map(|site| site.server.as_ref().map(|server| server.node.standing())).collect();
-            return Err(format!("a healed quorum does not go on: {standings:?}"));
+            let plight = |site: &Site| site.server.as_ref().map(|server| (server.node.standing(), server.node.plight()));
+            let plights: Vec<_> = self.sites.values().map(plight).collect();
+            return Err(format!("a healed quorum does not go on: {plights:?}"));
         }
         self.heal();
         self.at_peace = true;
