@@ -139,7 +139,8 @@ impl World {
         let (before, acknowledged) = (self.checker.len(), self.checker.acknowledged());
         self.run_until(TROUBLE_MS + PEACE_MS)?;
         if self.checker.len() < before + PROGRESS || self.checker.acknowledged() <= acknowledged {
-            let plight = |site: &Site| site.server.as_ref().map(|server| (server.node.standing(), server.node.plight()));
+            let plight =
+                |site: &Site| site.server.as_ref().map(|server| (server.node.standing(), server.node.plight()));
             let plights: Vec<_> = self.sites.values().map(plight).collect();
             return Err(format!("a healed quorum does not go on: {plights:?}"));
         }
