@@ -161,9 +161,9 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
     let is_member = context.config.ensemble.is_distributed();
     let Replayed { role, shards, acls, log } = replay_directory(context, is_member)?;
     let zxid = role.committed();
-    let ReplayedLog { wal, recent } = log;
+    let ReplayedLog { wal, recent, recent_after } = log;
     let seat = if is_member {
-        Seat::Member(Box::new(member(context, role, &wal, recent)?))
+        Seat::Member(Box::new(member(context, role, &wal, (recent_after, recent))?))
     } else {
         Seat::Alone(Box::new(role))
     };
@@ -228,7 +228,7 @@ fn member(
     context: &Context,
     role: Role,
     wal: &WalHost,
-    recent: VecDeque<(Zxid, Bytes)>,
+    (recent_after, recent): (Zxid, VecDeque<(Zxid, Bytes)>),
 ) -> Result<MemberHost, RestoreError> {
     let (local, ensemble) = (&context.config.local, &context.config.ensemble);
     let pairs = ensemble.lines.iter().map(|(key, value)| (key.as_str(), value.as_str()));
@@ -269,7 +269,7 @@ fn member(
             force_snapshot: ensemble.force_snapshot_sync,
             history_bytes_max: HISTORY_BYTES,
         },
-        start: NodeStart { role, last: wal.durable(), recent: recent.into(), epochs: promised, views },
+        start: NodeStart { role, last: wal.durable(), recent: recent.into(), recent_after, epochs: promised, views },
         epochs,
         has_lost: repair::mark_of(context).is_some(),
         files,
@@ -564,6 +564,8 @@ fn remove_strays(context: &Context, shards: &[ShardHost]) -> Result<(), RestoreE
 struct ReplayedLog {
     wal: WalHost,
     recent: VecDeque<(Zxid, Bytes)>,
+    /// The transaction before the first of them.
+    recent_after: Zxid,
 }
 
 fn replay_log(
@@ -603,7 +605,7 @@ fn replay_log(
             return Err(RestoreError::WalDamage(format!("{damage}. {}", damage.remedy(!is_member))));
         }
     };
-    let mut recent = VecDeque::new();
+    let (mut recent, mut recent_after) = (VecDeque::new(), checkpoint);
     if is_member {
         // Of a member's log only what is known to be committed takes effect; the rest waits for a leader's word.
         let committed = recovered.committed().max(checkpoint);
@@ -618,8 +620,9 @@ fn replay_log(
             recent_bytes += bytes.len();
             recent.push_back((zxid, Bytes::copy_from_slice(bytes)));
             while recent_bytes > HISTORY_BYTES
-                && let Some((_, dropped)) = recent.pop_front()
+                && let Some((zxid, dropped)) = recent.pop_front()
             {
+                recent_after = zxid;
                 recent_bytes -= dropped.len();
             }
         });
@@ -656,7 +659,7 @@ fn replay_log(
         keep_bytes: KEEP_BYTES,
     };
     let wal = WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone());
-    Ok(ReplayedLog { wal, recent })
+    Ok(ReplayedLog { wal, recent, recent_after })
 }
 
 /// The log's records on their way to the role and the shards.

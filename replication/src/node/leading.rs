@@ -55,6 +55,8 @@ impl Node {
                 leader::Action::Send { learner, bytes } => out.push(Action::WriteLearner(learner, bytes)),
                 leader::Action::Disconnect { learner, reason } => {
                     info!(%learner, "a learner is disconnected: {reason}");
+                    #[cfg(test)]
+                    self.partings.push(format!("disconnects a learner: {reason}"));
                     out.push(Action::CloseLearner(learner));
                     self.step_role(now, role::Input::LearnerGone { learner }, out);
                 }
@@ -97,6 +99,8 @@ impl Node {
                 }
                 leader::Action::Resign(reason) => {
                     warn!("this server leads no longer: {reason}");
+                    #[cfg(test)]
+                    self.partings.push(format!("leads no longer: {reason}"));
                     out.push(Action::Listen(false));
                     if let State::Leading(leader) = std::mem::replace(&mut self.state, State::Settling) {
                         self.leave(now, leader.into_history(), out);

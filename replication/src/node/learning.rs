@@ -120,6 +120,8 @@ impl Node {
                 learner::Action::SyncDone { .. } => self.step_role(now, role::Input::SyncReturned, out),
                 learner::Action::Leave(reason) => {
                     warn!("this server follows its leader no longer: {reason}");
+                    #[cfg(test)]
+                    self.partings.push(format!("follows no longer: {reason}"));
                     out.push(Action::CloseLeader);
                     if let State::Following(learner) = std::mem::replace(&mut self.state, State::Settling) {
                         self.leave(now, learner.into_history(), out);

@@ -85,6 +85,9 @@ pub struct NodeStart {
     pub last: Durable<Zxid>,
     /// The end of the log in full, as far back as memory allows: contiguous, and up to `last`.
     pub recent: Vec<(Zxid, Bytes)>,
+    /// The transaction before the first of `recent`, which may be of an earlier epoch: learners that end with it go on
+    /// from there.
+    pub recent_after: Zxid,
     /// The epoch files.
     pub epochs: Epochs,
     /// The configurations.
@@ -144,6 +147,9 @@ pub struct Node {
     truncating: Option<Zxid>,
     /// Scratch space.
     role_actions: Vec<role::Action>,
+    /// Why roles were left and learners let go, for traces.
+    #[cfg(test)]
+    pub partings: Vec<String>,
 }
 
 impl Node {
@@ -153,7 +159,7 @@ impl Node {
     }
 
     fn begin(now: Now, config: NodeConfig, start: NodeStart, repair: Repair, out: &mut Vec<Action>) -> Node {
-        let NodeStart { role, last, recent, epochs, mut views } = start;
+        let NodeStart { role, last, recent, recent_after, epochs, mut views } = start;
         if config.reconfig_enabled {
             // What was proposed counts in elections, also if the file that says so has been lost.
             for (_, record) in role.outstanding() {
@@ -177,7 +183,7 @@ impl Node {
             multi_address: false,
             hello_timeout_ms: config.sync_limit * config.tick_ms,
         };
-        let history = history_of(recent, last.get(), config.history_bytes_max);
+        let history = history_of(recent_after, recent, last.get(), config.history_bytes_max);
         let mut node = Node {
             port: ElectionPort::new(election, links, views.clone()),
             appended: last.get(),
@@ -191,6 +197,8 @@ impl Node {
             persisting: None,
             truncating: None,
             role_actions: Vec::new(),
+            #[cfg(test)]
+            partings: Vec::new(),
             own_addresses,
             named: None,
             is_named: false,
@@ -288,6 +296,19 @@ impl Node {
     /// What this member is.
     pub fn standing(&self) -> Standing {
         self.standing
+    }
+
+    /// What it is at, for messages.
+    #[cfg(test)]
+    pub fn plight(&self) -> String {
+        let state = match self.state {
+            State::Settling => "settles",
+            State::Looking => "looks",
+            State::Leading(_) => "leads",
+            State::Following(_) => "follows",
+        };
+        let (appended, durable) = (self.appended, self.durable.get());
+        format!("{state}, log {durable} of {appended}, cut to {:?}, {:?}", self.truncating, self.epochs)
     }
 
     /// Who leads, as far as is known here.
@@ -558,9 +579,11 @@ fn election_addresses(ensemble: &Ensemble, sid: ServerId) -> Option<Vec<HostPort
 }
 
 /// The end of the log as the machines keep it.
-fn history_of(recent: Vec<(Zxid, Bytes)>, last: Zxid, bytes_max: usize) -> History {
-    let Some((first, _)) = recent.first() else { return History::new(last, bytes_max) };
-    let mut history = History::new(before(*first), bytes_max);
+fn history_of(after: Zxid, recent: Vec<(Zxid, Bytes)>, last: Zxid, bytes_max: usize) -> History {
+    if recent.is_empty() {
+        return History::new(last, bytes_max);
+    }
+    let mut history = History::new(after, bytes_max);
     for (zxid, txn) in recent {
         if history.push(zxid, ProposalFrame::new(zxid, &txn)).is_err() {
             return History::new(last, bytes_max);
@@ -570,7 +593,19 @@ fn history_of(recent: Vec<(Zxid, Bytes)>, last: Zxid, bytes_max: usize) -> Histo
     history
 }
 
-/// The zxid that one follows without a hole.
-fn before(zxid: Zxid) -> Zxid {
-    Zxid(zxid.0.saturating_sub(1))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_begins_behind_the_last_transaction_before_it() {
+        let recent = |zxids: &[Zxid]| zxids.iter().map(|zxid| (*zxid, Bytes::from_static(&[0; 36]))).collect();
+        let (end, first) = (Zxid::new(1, 9), Zxid::new(2, 1));
+        let history = history_of(end, recent(&[first]), first, 1 << 20);
+        assert!(history.reaches_back_to(end), "a learner that ends with the epoch before lacks nothing");
+        assert_eq!(history.range(end, first).count(), 1);
+        let holey = history_of(end, recent(&[Zxid::new(2, 2)]), Zxid::new(2, 2), 1 << 20);
+        assert_eq!((holey.base(), holey.last()), (Zxid::new(2, 2), Zxid::new(2, 2)));
+        assert_eq!(history_of(end, Vec::new(), first, 1 << 20).base(), first);
+    }
 }

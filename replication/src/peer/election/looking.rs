@@ -149,8 +149,14 @@ impl Election {
         if adopted {
             looking.proposal = vote;
         }
-        looking.heard.insert(from, Ballot::looking(vote));
-        if joined || adopted {
+        let ballot = Ballot::looking(vote);
+        let repeats = looking.heard.insert(from, ballot) == Some(ballot) && from != self.config.own;
+        if repeats && beats(committed, &looking.proposal, &vote) {
+            // It has not heard the better word, and would never do if it went on to break the silence that makes this
+            // server repeat it.
+            let proposal = looking.proposal(self.round);
+            self.send(from, proposal, out);
+        } else if joined || adopted {
             // The own word comes back from there, and is tallied.
             self.tell_all(now_ms, out);
         }

@@ -409,6 +409,21 @@ fn stale_and_repeated_words_do_no_harm() {
     assert_eq!(stage.elected().unwrap().0, 1);
 }
 
+/// Otherwise the two would wait for each other for ever: the word of the one breaks the silence of the other.
+#[test]
+fn who_repeats_a_worse_vote_is_told_the_better_one() {
+    let mut stage = Stage::looking();
+    stage.sent();
+    let worse = vote(1, 1, 9, 1);
+    stage.hear(1, LOOKING, worse);
+    assert_eq!(stage.sent(), [], "it may have the better one by now");
+    stage.hear(1, LOOKING, worse);
+    assert_eq!(stage.sent(), [(1, LOOKING, vote(2, 1, 10, 1))]);
+    stage.hear(1, LOOKING, vote(2, 1, 10, 1));
+    stage.hear(1, LOOKING, vote(2, 1, 10, 1));
+    assert_eq!(stage.sent(), [], "it agrees");
+}
+
 #[test]
 fn who_has_a_role_answers_lookers_and_ignores_others() {
     let mut stage = Stage::looking();

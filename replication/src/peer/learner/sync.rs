@@ -261,12 +261,18 @@ impl Learner {
     /// The leader has restarted, and has applied less than has taken effect here: its snapshot would go back. Its log
     /// does not, so a snapshot is not needed: what is behind the last transaction that both have is cut off, as by TRUNC,
     /// and the next attempt is a DIFF.
+    ///
+    /// What a quorum may have committed is in the leader's log, all of which has come by NEWLEADER: its epoch began with a
+    /// quorum's promises, and this server is not among those that lack the promise. But what both have must not be cut,
+    /// not for a moment either: this server may be one of a bare quorum that holds it. So it stays where this list does
+    /// not reach back far enough to tell.
     fn cut_to_common_end(&mut self, out: &mut Vec<Action>) -> Result<(), LeaveReason> {
         let Some(stage) = &self.stage else { return Ok(()) };
         let (zxid, applied, own) = (stage.zxid, self.applied, self.history.last());
-        let theirs = stage.entries.iter().map(|(zxid, _)| *zxid).filter(|zxid| *zxid > applied);
-        let common = self.history.range(applied, own).map(|(zxid, _)| zxid).zip(theirs);
-        let end = common.take_while(|(own, other)| own == other).last().map_or(applied, |(zxid, _)| zxid);
+        // Logs with a transaction in common are the same up to there.
+        let has = |zxid: &Zxid| stage.entries.binary_search_by_key(zxid, |(theirs, _)| *theirs).is_ok();
+        let common = self.history.range(applied, own).map(|(zxid, _)| zxid).take_while(has).last();
+        let end = common.or(self.history.reaches_back_to(applied).then_some(applied)).unwrap_or(own);
         if end == own {
             return Err(LeaveReason::SnapshotBehind { zxid, applied });
         }

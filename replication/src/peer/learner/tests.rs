@@ -299,8 +299,8 @@ fn a_snapshot_that_is_not_finished_leaves_no_trace() {
 /// A leader that has restarted, and is not established, has applied less than it has in its log.
 #[test]
 fn a_snapshot_that_would_go_back_is_not_installed() {
-    let offered = |own: &[Zxid], entries: &[Bytes]| {
-        let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, zxid(1, 10));
+    let offered = |base: Zxid, own: &[Zxid], entries: &[Bytes]| {
+        let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, base);
         bench.learner.applied = zxid(1, 10);
         for zxid in own {
             bench.learner.history.append(*zxid, ProposalFrame::new(*zxid, &[0; 36]));
@@ -314,14 +314,21 @@ fn a_snapshot_that_would_go_back_is_not_installed() {
     };
     let behind = LeaveReason::SnapshotBehind { zxid: zxid(1, 9), applied: zxid(1, 10) };
     let sent = [proposal(zxid(1, 10)), proposal(zxid(1, 11))];
-    let (mut bench, out) = offered(&[zxid(1, 11), zxid(1, 12)], &sent);
+    let (mut bench, out) = offered(zxid(1, 10), &[zxid(1, 11), zxid(1, 12)], &sent);
     assert_eq!(out, [last_seen(), Action::Truncate { to: zxid(1, 11) }], "what both have is kept");
     assert_eq!(bench.step(Input::Truncated { last: zxid(1, 11) }), [Action::Leave(behind.clone())]);
     assert_eq!(bench.learner.into_history().last(), zxid(1, 11));
-    let (_, out) = offered(&[], &sent);
-    assert_eq!(out, [last_seen(), Action::Leave(behind)], "there is nothing to cut");
-    let (_, lost) = offered(&[zxid(1, 11)], &[]);
+    let (_, out) = offered(zxid(1, 10), &[], &sent);
+    assert_eq!(out, [last_seen(), Action::Leave(behind.clone())], "there is nothing to cut");
+    let (_, lost) = offered(zxid(1, 10), &[zxid(1, 11)], &[]);
     assert_eq!(lost, [last_seen(), Action::SnapshotEnd { zxid: zxid(1, 9), epoch: 1 }], "the role has to stop");
+
+    // The list in memory begins behind what has taken effect.
+    let (_, out) = offered(zxid(1, 11), &[zxid(1, 12)], &sent);
+    assert_eq!(out, [last_seen(), Action::Leave(behind)], "what both may have is not cut");
+    let sent = [sent.as_slice(), &[proposal(zxid(1, 12))]].concat();
+    let (_, out) = offered(zxid(1, 11), &[zxid(1, 12), zxid(1, 13)], &sent);
+    assert_eq!(out, [last_seen(), Action::Truncate { to: zxid(1, 12) }]);
 }
 
 #[test]

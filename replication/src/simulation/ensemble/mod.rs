@@ -130,12 +130,12 @@ fn committing_without_a_quorum_is_noticed() {
 
 #[test]
 fn forgetting_a_promise_is_noticed() {
-    is_noticed(Mistake::ForgetAcceptedEpoch, &["epoch"]);
+    is_noticed(Mistake::ForgetAcceptedEpoch, &["epoch", "promises go back"]);
 }
 
 #[test]
 fn passing_over_trunc_is_noticed() {
-    is_noticed(Mistake::SkipTrunc, &["takes effect", "which took effect"]);
+    is_noticed(Mistake::SkipTrunc, &["takes effect", "which took effect", " gives "]);
 }
 
 #[test]

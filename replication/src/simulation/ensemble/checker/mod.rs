@@ -134,7 +134,8 @@ impl Checker {
                 return Err(format!("as of {zxid} server {sid} has {path} as {is:?}, it ought to be {seen:?}"));
             }
         }
-        if let Some(path) = tree.keys().find(|path| !state.nodes.contains_key(**path)) {
+        let shown = |path: &&&str| **path == engine::path::CONFIG_NODE || state.nodes.contains_key(**path);
+        if let Some(path) = tree.keys().find(|path| !shown(path)) {
             return Err(format!("as of {zxid} server {sid} lacks {path}"));
         }
         let ids: Vec<SessionId> = state.sessions.iter().map(|(session, _)| *session).collect();

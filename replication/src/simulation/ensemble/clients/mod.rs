@@ -37,6 +37,8 @@ enum Kind {
 pub struct Client {
     session: SessionId,
     conn: Option<u32>,
+    /// It makes no connection before.
+    away_until: i64,
     waits_since: i64,
     is_up: bool,
     /// The largest zxid in the header of a reply.
@@ -98,7 +100,7 @@ impl World {
         }
         let client = &self.clients[at];
         let Some(conn) = client.conn else {
-            if client.session != SessionId::NONE || !self.is_quiet() {
+            if self.now >= client.away_until && (client.session != SessionId::NONE || !self.is_quiet()) {
                 self.connect(at);
             }
             return Ok(());
@@ -139,6 +141,10 @@ impl World {
     /// The client goes away from its server, which hears of it, or finds out by itself.
     fn leave(&mut self, at: usize, conn: u32) {
         self.clients[at].lose_connection();
+        if self.chance.percent(5) {
+            // Longer than its session may live.
+            self.clients[at].away_until = self.now + i64::from(TIMEOUT_MS) + self.chance.below(2_000) as i64;
+        }
         self.met.count("moves");
         if self.chance.percent(60) {
             self.ask(conn, Ask::HangUp);

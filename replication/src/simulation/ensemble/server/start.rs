@@ -155,6 +155,7 @@ impl Server {
             role,
             last: wal.durable(),
             recent: log.iter().map(|(zxid, bytes)| (*zxid, bytes.clone())).collect(),
+            recent_after: base,
             epochs,
             views: Views::settled(Arc::clone(setting.ensemble)),
         };

@@ -139,9 +139,10 @@ impl World {
         let (before, acknowledged) = (self.checker.len(), self.checker.acknowledged());
         self.run_until(TROUBLE_MS + PEACE_MS)?;
         if self.checker.len() < before + PROGRESS || self.checker.acknowledged() <= acknowledged {
-            let standings: Vec<_> =
-                self.sites.values().map(|site| site.server.as_ref().map(|server| server.node.standing())).collect();
-            return Err(format!("a healed quorum does not go on: {standings:?}"));
+            let plight =
+                |site: &Site| site.server.as_ref().map(|server| (server.node.standing(), server.node.plight()));
+            let plights: Vec<_> = self.sites.values().map(plight).collect();
+            return Err(format!("a healed quorum does not go on: {plights:?}"));
         }
         self.heal();
         self.at_peace = true;
@@ -403,6 +404,10 @@ impl World {
     /// What a step has led to: effects, what clients are told, writes, the next tick.
     fn settle(&mut self, sid: i64) -> Result<(), String> {
         let mut is_due = false;
+        let partings = self.site(sid).server.as_mut().map(|server| std::mem::take(&mut server.node.partings));
+        for parting in partings.unwrap_or_default() {
+            self.note(|| format!("server {sid} {parting}"));
+        }
         while let Some(effect) = self.site(sid).server.as_mut().and_then(|server| server.effects.pop_front()) {
             match effect {
                 Effect::Restored(base) => {
