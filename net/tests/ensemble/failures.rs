@@ -31,10 +31,7 @@ fn the_leader_and_a_follower_are_killed_under_load() {
     cluster.await_mode(follower, "follower");
     load.await_progress(PROGRESS);
 
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }
 
 #[test]
@@ -78,10 +75,7 @@ fn a_paused_leader_is_replaced_and_joins_again() {
     cluster.await_mode(paused, "follower");
     assert_eq!(cluster.mode(next).as_deref(), Some("leader"));
     load.await_progress(PROGRESS);
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }
 
 #[test]
@@ -99,10 +93,7 @@ fn a_paused_follower_does_not_hold_up_the_others() {
     cluster.resume(paused);
     cluster.await_mode(paused, "follower");
     load.await_progress(PROGRESS);
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }
 
 #[test]
@@ -121,10 +112,7 @@ fn all_are_restarted_one_after_the_other() {
         cluster.await_mode(sid, "follower");
     }
     load.await_progress(PROGRESS);
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }
 
 #[test]
@@ -162,8 +150,5 @@ fn a_full_disk_ends_one_server_alone() {
     cluster.start(full);
     cluster.await_mode(full, "follower");
     load.await_progress(PROGRESS);
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }

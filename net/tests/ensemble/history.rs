@@ -8,6 +8,7 @@ use crate::cluster::{ANSWER_PATIENCE, Cluster, call_all, lasting, open};
 use crate::support::record::{self, err, op};
 use crate::support::session::{Hello, Session};
 use crate::support::{pause, try_wait_for, wait_for};
+use crate::tree::assert_equal;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -300,6 +301,13 @@ pub fn check(cluster: &Cluster, sids: &[usize], history: &[Written]) {
         }
         session.close();
     }
+}
+
+/// Ends the load: these servers have all that was acknowledged, show the same, and nobody is the worse for it.
+pub fn conclude(cluster: &mut Cluster, sids: &[usize], load: Load) {
+    check(cluster, sids, &load.finish());
+    assert_equal(cluster, sids);
+    cluster.check_health();
 }
 
 /// How many writes have happened.

@@ -248,10 +248,7 @@ fn a_leader_moves_to_other_ports() {
     load.await_progress(100);
     cluster.start(gone);
     cluster.await_serving(&all);
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }
 
 /// Server 1 comes and goes, and each time the leader is killed in the middle: the change happens on all or on none.
@@ -285,10 +282,7 @@ fn a_leader_may_die_while_members_change() {
         let version = config(&cluster, leader).1;
         await_version(&cluster, &all, version);
     }
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }
 
 #[test]
@@ -310,10 +304,7 @@ fn a_java_server_joins_ours_and_one_of_ours_leaves() {
     let version = reconfigure(&cluster, &[first], None, Some(&other.to_string()));
     assert_eq!(await_version(&cluster, &all, version), lines(&cluster, &[first, 3]));
     load.await_progress(100);
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }
 
 #[test]

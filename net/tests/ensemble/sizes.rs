@@ -2,7 +2,6 @@
 
 use crate::cluster::{Cluster, Kind};
 use crate::history::{self, Load};
-use crate::tree::assert_equal;
 
 #[test]
 fn an_observer_serves_and_has_no_vote() {
@@ -33,10 +32,7 @@ fn an_observer_serves_and_has_no_vote() {
     load.await_progress(300);
     cluster.start(4);
     cluster.await_mode(4, "observer");
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }
 
 #[test]
@@ -54,8 +50,5 @@ fn five_servers_go_on_without_two() {
     cluster.start(follower);
     cluster.await_serving(&all);
     load.await_progress(200);
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }

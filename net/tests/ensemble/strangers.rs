@@ -3,7 +3,6 @@
 use crate::cluster::Cluster;
 use crate::history::{self, Load};
 use crate::support::Dice;
-use crate::tree::assert_equal;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::Duration;
@@ -56,8 +55,5 @@ fn garbage_on_the_servers_ports_disturbs_nobody() {
     for sid in cluster.others(&[leader]) {
         cluster.await_mode(sid, "follower");
     }
-    let written = load.finish();
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
-    cluster.check_health();
+    history::conclude(&mut cluster, &all, load);
 }
