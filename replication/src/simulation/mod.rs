@@ -14,6 +14,7 @@ mod checkpoint;
 mod disk;
 mod ensemble;
 mod node;
+mod shards;
 
 use crate::role::tests::random::write;
 use node::SimNode;

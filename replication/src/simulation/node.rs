@@ -2,6 +2,7 @@
 
 use super::checkpoint;
 use super::disk::Files;
+use super::shards::{PARTITIONS, host_shards};
 use crate::ledger::{SubtreeUsage, test_config};
 use crate::request::{WriteAnswer, WriteOp, WriteRequest, WriteResult};
 use crate::role::tests::model::{Ask, Model};
@@ -11,18 +12,17 @@ use crate::wal::disk::{Chance, DIRECTORY, Disk};
 use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Prepare, Verdict, WalConfig, WalWrite, WalWriter, recover};
 use engine::acl::{AclTable, Identity};
 use engine::error_code::ErrorCode;
-use engine::ids::{ConnId, CoreId, Origin, PartitionId, SessionId, ShardId};
+use engine::ids::{ConnId, CoreId, Origin, PartitionId, SessionId};
 use engine::partition::{CompactionStep, LogAction, Manifest, Partition, PartitionCut};
 use engine::path::{HashKey, shard_of};
 use engine::read::ReadOp;
-use engine::shard::{ReadOutcome, Shard, ShardAction, ShardConfig};
+use engine::shard::{ReadOutcome, Shard, ShardAction};
 use engine::stat::{Stat, wire_cversion};
 use engine::txn;
 use engine::zxid::Zxid;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-const PARTITIONS: u32 = 8;
 const COMPACT_BYTES: u64 = 64 * 1024;
 
 /// What a run has met.
@@ -153,21 +153,7 @@ impl SimNode {
     }
 
     fn host_shards(&mut self, shards: u16, partitions: Vec<Partition>) {
-        let mut by_shard: Vec<Vec<Partition>> = (0..shards).map(|_| Vec::new()).collect();
-        for partition in partitions {
-            by_shard[usize::from(shard_of(partition.id(), shards).0)].push(partition);
-        }
-        let host = |(id, partitions): (usize, Vec<Partition>)| {
-            let config = ShardConfig {
-                id: ShardId(id as u16),
-                shards,
-                partitions: PARTITIONS,
-                key: Arc::clone(&self.key),
-                extended_types: true,
-            };
-            Shard::new(config, partitions)
-        };
-        self.shards = by_shard.into_iter().enumerate().map(host).collect();
+        self.shards = host_shards(&self.key, shards, partitions);
         self.log_work = (0..shards).map(|_| VecDeque::new()).collect();
     }
 

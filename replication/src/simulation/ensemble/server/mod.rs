@@ -12,6 +12,7 @@ pub use front::{Ask, Told};
 pub use looking::State;
 pub use start::Setting;
 
+use super::super::shards::PARTITIONS;
 use crate::ledger::SubtreeUsage;
 use crate::node::{Action, Input, Node};
 use crate::peer::mistake::Mistake;
@@ -29,7 +30,6 @@ use snapshots::{Incoming, Outgoing};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-pub const PARTITIONS: u32 = 8;
 /// `tickTime` of the ensemble.
 pub const TICK_MS: i64 = 100;
 

@@ -1,7 +1,7 @@
 //! Snapshots: to learners, and from the leader.
 
 use super::super::super::checkpoint::{self, Loaded};
-use super::start::host_shards;
+use super::super::super::shards::host_shards;
 use super::{Cutting, Effect, PARTITIONS, Server, Storage};
 use crate::node::Input;
 use crate::peer::snapshot::reader::SnapshotReader;

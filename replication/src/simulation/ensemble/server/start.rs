@@ -1,6 +1,7 @@
 //! Starting from what the disk holds.
 
 use super::super::super::checkpoint::{self, Loaded};
+use super::super::super::shards::host_shards;
 use super::front::Fronts;
 use super::{Effect, PARTITIONS, Server, Storage, TICK_MS, usage};
 use crate::ledger::test_config;
@@ -12,10 +13,8 @@ use crate::wal::disk::DIRECTORY;
 use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Verdict, WalConfig, WalWriter, read, recover};
 use bytes::Bytes;
 use engine::acl::AclTable;
-use engine::ids::{PartitionId, ShardId};
+use engine::ids::PartitionId;
 use engine::partition::Partition;
-use engine::path::{HashKey, shard_of};
-use engine::shard::{Shard, ShardConfig};
 use engine::txn;
 use engine::zxid::Zxid;
 use std::collections::{BTreeMap, VecDeque};
@@ -65,24 +64,6 @@ fn node_config(setting: &Setting<'_>) -> NodeConfig {
 fn wal_config() -> WalConfig {
     let (segment_bytes, keep_bytes) = (16 * BLOCK_BYTES as u64, 80 * BLOCK_BYTES as u64);
     WalConfig { segment_bytes, keep_records: 200, keep_bytes, ..WalConfig::new(DIRECTORY) }
-}
-
-pub fn host_shards(key: &Arc<HashKey>, shards: u16, partitions: Vec<Partition>) -> Vec<Shard> {
-    let mut by_shard: Vec<Vec<Partition>> = (0..shards).map(|_| Vec::new()).collect();
-    for partition in partitions {
-        by_shard[usize::from(shard_of(partition.id(), shards).0)].push(partition);
-    }
-    let host = |(id, partitions): (usize, Vec<Partition>)| {
-        let config = ShardConfig {
-            id: ShardId(id as u16),
-            shards,
-            partitions: PARTITIONS,
-            key: Arc::clone(key),
-            extended_types: true,
-        };
-        Shard::new(config, partitions)
-    };
-    by_shard.into_iter().enumerate().map(host).collect()
 }
 
 impl Server {
