@@ -16,6 +16,10 @@ pub enum Mistake {
     /// The leader goes on counting what a learner acknowledged on a former connection, as Java's does. Our learners
     /// guard themselves against it.
     KeepFormerAcks,
+    /// The leader takes new members into force with a quorum of the old ones alone.
+    OldQuorumSuffices,
+    /// A member whose disk has lost something takes part as if it had not.
+    LossesForgotten,
     /// A server takes clients that have been shown more than it has itself, and lets them read. Hosts guard against it.
     ReadsGoBack,
     /// A server answers a write ahead of the watch events that come before it. Hosts guard against it.

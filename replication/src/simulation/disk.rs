@@ -38,6 +38,16 @@ impl File {
         assert!(self.writes[at].set((offset, bytes.to_vec())).is_ok());
     }
 
+    /// The file with some bits of a byte turned over.
+    fn flipped(&self, at: u64, bits: u8) -> Option<Arc<File>> {
+        let mut content = self.bytes(0..self.size)?.to_vec();
+        content[at as usize] ^= bits;
+        let file = File::new(self.size);
+        file.write(0, &content);
+        file.flush();
+        Some(file)
+    }
+
     pub(super) fn flush(&self) {
         self.flushed.store(self.count.load(Ordering::Relaxed), Ordering::Relaxed);
     }
@@ -100,6 +110,15 @@ impl Files {
 
     pub(super) fn remove(&mut self, name: FileName) {
         assert!(self.files.remove(&name).is_some(), "{name:?} is removed once");
+    }
+
+    /// Some bits of a byte turn over, in a file as it is found after a crash.
+    pub(super) fn flip(&mut self, name: FileName, at: u64, bits: u8) {
+        if let Some(file) = self.files.get_mut(&name)
+            && let Some(flipped) = file.flipped(at, bits)
+        {
+            *file = flipped;
+        }
     }
 
     pub(super) fn flush_all(&self) {

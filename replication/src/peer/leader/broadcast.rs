@@ -134,6 +134,10 @@ impl Leader {
                 if self.config.mistake == Some(crate::peer::mistake::Mistake::CommitWithoutQuorum) {
                     return proposal.acks.contains(&self.config.sid);
                 }
+                #[cfg(test)]
+                if self.config.mistake == Some(crate::peer::mistake::Mistake::OldQuorumSuffices) {
+                    return proposal.configurations.committed.members.has_quorum(&proposal.acks);
+                }
                 proposal.configurations.have_quorum(&proposal.acks)
             })
         {

@@ -5,8 +5,9 @@
 //! In the end a quorum heals, and must go on; then everybody, and must become one again.
 //!
 //! `RINGKEEPER_ENSEMBLE_SEEDS=10000 cargo test --release -p replication simulation::ensemble` runs a campaign, from
-//! `RINGKEEPER_ENSEMBLE_FIRST` on. A failure names its seed; `RINGKEEPER_ENSEMBLE_SEED=N` runs that one alone and shows
-//! what happened.
+//! `RINGKEEPER_ENSEMBLE_FIRST` on, for `RINGKEEPER_ENSEMBLE_SECONDS` at the most, and until `RINGKEEPER_ENSEMBLE_FAILURES`
+//! seeds (1, if not given) have failed. A failure shows what happened and names its seed; `RINGKEEPER_ENSEMBLE_SEED=N` runs
+//! that one alone.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,6 +19,8 @@ mod world;
 
 use crate::peer::mistake::Mistake;
 use met::Met;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 use world::{Scenario, World};
 
 /// What must have happened in any share of seeds that is worth running.
@@ -51,26 +54,50 @@ const WANTED: &[&str] = &[
     "pauses",
     "clock jumps",
     "compared states",
+    "reconfigurations",
+    "drifting clocks",
+    "overtaken messages",
+    "torn batches",
+    "full disks",
+    "decayed disks",
+    "covered damage",
+    "things set aside",
+    "repaired members",
+    "read configurations",
+    "read ACLs",
+    "refused reads",
+    "counts of descendants",
+    "multireads",
+    "listed ephemerals",
 ];
 
+/// Seeds in any run of all tests.
+const SHARE: u64 = 24;
+
 fn scenario(seed: u64, mistake: Option<Mistake>) -> Scenario {
-    let (voters, observers) = [(3, 0), (3, 1), (5, 0), (3, 0)][(seed % 4) as usize];
+    let (voters, observers, spares) = [(3, 0, 0), (3, 1, 0), (5, 0, 0), (3, 0, 2)][(seed % 4) as usize];
+    let decays = seed % 4 == 0 || seed % 4 == 2;
+    let reconfigures = seed % 4 == 3 || seed % 8 == 5;
     let history_bytes_max = [64 << 20, 64 << 20, 8 << 10][(seed % 3) as usize];
-    Scenario { voters, observers, history_bytes_max, mistake }
+    Scenario { voters, observers, spares, reconfigures, decays, history_bytes_max, mistake }
+}
+
+/// The end of a run, and the world that it leaves.
+fn simulate(seed: u64, mistake: Option<Mistake>, traced: bool) -> (Result<Met, String>, World) {
+    let mut world = World::new(seed, scenario(seed, mistake), traced).unwrap();
+    let end = catch_unwind(AssertUnwindSafe(|| world.run()));
+    (end.unwrap_or_else(|_| Err("it panics".to_owned())), world)
 }
 
 /// The run of a seed, and its fingerprint.
 fn run(seed: u64, mistake: Option<Mistake>) -> (Result<Met, String>, u64) {
-    match World::new(seed, scenario(seed, mistake), false) {
-        Ok(mut world) => (world.run(), world.fingerprint()),
-        Err(problem) => (Err(problem), 0),
-    }
+    let (end, world) = simulate(seed, mistake, false);
+    (end, world.fingerprint())
 }
 
 /// What happened up to the end of a run.
 fn trace(seed: u64, mistake: Option<Mistake>) -> String {
-    let mut world = World::new(seed, scenario(seed, mistake), true).unwrap();
-    let end = world.run();
+    let (end, world) = simulate(seed, mistake, true);
     let end = end.map(|met| met.to_string());
     format!("{}\nseed {seed}: {end:?}", world.into_trace().join("\n"))
 }
@@ -86,15 +113,29 @@ fn ensembles_keep_their_promises_whatever_breaks() {
         run(seed, None).0.unwrap();
         return;
     }
-    let first = number("RINGKEEPER_ENSEMBLE_FIRST").unwrap_or(0);
-    let mut met = Met::default();
-    for seed in first..first + number("RINGKEEPER_ENSEMBLE_SEEDS").unwrap_or(24) {
+    let (begun, first) = (Instant::now(), number("RINGKEEPER_ENSEMBLE_FIRST").unwrap_or(0));
+    let seconds = number("RINGKEEPER_ENSEMBLE_SECONDS").unwrap_or(u64::MAX);
+    let failures = number("RINGKEEPER_ENSEMBLE_FAILURES").unwrap_or(1) as usize;
+    let (mut met, mut failed, mut count) = (Met::default(), Vec::new(), 0);
+    for seed in first..first + number("RINGKEEPER_ENSEMBLE_SEEDS").unwrap_or(SHARE) {
         match run(seed, None).0 {
             Ok(of_run) => met.add(&of_run),
-            Err(violation) => panic!("{}\nseed {seed}: {violation}", trace(seed, None)),
+            Err(violation) => {
+                println!("{}\nseed {seed}: {violation}", trace(seed, None));
+                failed.push(seed);
+            }
+        }
+        count += 1;
+        let elapsed = begun.elapsed().as_secs();
+        if count % 500 == 0 {
+            println!("{count} seeds in {elapsed} s, failed: {failed:?}");
+        }
+        if failed.len() >= failures || elapsed >= seconds {
+            break;
         }
     }
-    println!("{met}");
+    println!("{count} seeds from {first} on in {} s: {met}", begun.elapsed().as_secs());
+    assert!(failed.is_empty(), "these seeds fail: {failed:?}");
     let lacks = met.lacks(WANTED);
     assert!(lacks.is_empty(), "nothing of {lacks:?} has happened: {met}");
 }
@@ -116,6 +157,16 @@ fn is_noticed(mistake: Mistake, complaints: &[&str]) {
     let (seed, violation) = runs.next().unwrap_or_else(|| panic!("{mistake:?} went unnoticed"));
     println!("{mistake:?} is noticed by seed {seed}: {violation}");
     assert!(complaints.iter().any(|complaint| violation.contains(complaint)), "{mistake:?}, seed {seed}: {violation}");
+}
+
+#[test]
+fn new_members_that_the_old_ones_alone_have_agreed_to_are_noticed() {
+    is_noticed(Mistake::OldQuorumSuffices, &["takes effect without a quorum"]);
+}
+
+#[test]
+fn a_member_that_forgets_its_losses_is_noticed() {
+    is_noticed(Mistake::LossesForgotten, &["which took effect", "takes effect"]);
 }
 
 #[test]

@@ -1,24 +1,30 @@
 //! What is held against every step of every server, and against everything that a client is told.
 
+mod members;
 mod timeline;
 mod watcher;
 
+pub use members::Members;
 pub use timeline::{Outcome, Timeline};
 pub use watcher::{Watcher, Watches};
 
 use super::server::State;
+use crate::peer::ensemble::{Ensemble, ServerId};
 use bytes::Bytes;
 use engine::ids::SessionId;
 use engine::zxid::Zxid;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
 
 /// The account of everything that has taken effect anywhere.
-#[derive(Default)]
 pub struct Checker {
     /// All that has taken effect, in order.
     chain: Vec<(Zxid, Bytes)>,
     /// How much of the chain has taken effect at each server.
     applied: BTreeMap<i64, usize>,
+    /// Which servers have a record in their logs, durably.
+    held: BTreeMap<Zxid, BTreeMap<ServerId, Bytes>>,
     leaders: BTreeMap<u32, i64>,
     /// Sessions with their timeouts, as some server has shown them.
     sessions: BTreeMap<Zxid, Vec<(SessionId, i32)>>,
@@ -28,6 +34,34 @@ pub struct Checker {
 }
 
 impl Checker {
+    /// Of an ensemble that begins with these members.
+    pub fn new(members: Arc<Ensemble>) -> Checker {
+        Checker {
+            chain: Vec::new(),
+            applied: BTreeMap::new(),
+            held: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            acknowledged: Zxid::ZERO,
+            timeline: Timeline::new(members),
+        }
+    }
+
+    /// A server has this in its log, durably.
+    pub fn holds(&mut self, sid: i64, zxid: Zxid, bytes: Bytes) {
+        if zxid > self.last() {
+            self.held.entry(zxid).or_default().insert(ServerId(sid), bytes);
+        }
+    }
+
+    /// A server's log is cut.
+    pub fn drops(&mut self, sid: i64, behind: Zxid) {
+        let later = self.held.range_mut((Bound::Excluded(behind), Bound::Unbounded));
+        later.for_each(|(_, holders)| {
+            holders.remove(&ServerId(sid));
+        });
+    }
+
     /// A server's state is a checkpoint or a snapshot as of `base`.
     pub fn restored(&mut self, sid: i64, base: Zxid) -> Result<(), String> {
         let known = self.chain.binary_search_by_key(&base, |(zxid, _)| *zxid);
@@ -60,6 +94,9 @@ impl Checker {
                 }
                 self.chain.push((zxid, bytes.clone()));
                 self.timeline.append(zxid, bytes)?;
+                let held = self.held.remove(&zxid).unwrap_or_default();
+                let holders = held.into_iter().filter(|(_, record)| record == bytes).map(|(sid, _)| sid).collect();
+                self.timeline.members.committed(zxid, &holders)?;
             }
         }
         *at += 1;
@@ -75,8 +112,17 @@ impl Checker {
         self.chain.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
     }
 
-    /// A server is established as leader, with this log behind a base.
-    pub fn leads(&mut self, sid: i64, epoch: u32, base: Zxid, log: &BTreeMap<Zxid, Bytes>) -> Result<(), String> {
+    /// A server is established as leader, with this log behind a base, while these servers have its epoch for current,
+    /// or a later one.
+    pub fn leads(
+        &mut self,
+        sid: i64,
+        epoch: u32,
+        adopted: &BTreeSet<ServerId>,
+        base: Zxid,
+        log: &BTreeMap<Zxid, Bytes>,
+    ) -> Result<(), String> {
+        self.timeline.members.established(epoch, adopted)?;
         if let Some(other) = self.leaders.insert(epoch, sid) {
             return Err(format!("epoch {epoch} belongs to servers {other} and {sid}"));
         }

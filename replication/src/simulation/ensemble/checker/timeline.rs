@@ -1,7 +1,9 @@
 //! What the tree was as of every zxid, by a model of ZooKeeper's semantics that is given the very requests of the clients
 //! in the order in which they took effect.
 
+use super::Members;
 use crate::ledger::answer;
+use crate::peer::ensemble::Ensemble;
 use crate::request::{MultiResult, WriteOp, WriteResult};
 use crate::role::tests::model::{Ask, Model, ModelNode};
 use bytes::Bytes;
@@ -9,14 +11,19 @@ use engine::acl::{AclList, Identity};
 use engine::error_code::ErrorCode;
 use engine::event::EventKind;
 use engine::ids::SessionId;
+use engine::path::CONFIG_NODE;
 use engine::stat::{Stat, wire_cversion};
 use engine::txn::{self, Txn, TxnHeader};
 use engine::zxid::Zxid;
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
+use std::sync::Arc;
 
-/// What a change tells those who watch, in ZooKeeper's order.
+/// What a change tells those who watch.
 pub type Event = (EventKind, String);
+
+/// The events of one transaction in ZooKeeper's order, each with the list that says who may hear of it.
+type Told = Vec<(Event, AclList)>;
 
 /// What a client must be told about its request, and the Stats that belong to it, by the op of its multi.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,6 +35,7 @@ pub struct Outcome {
 /// A request that a client has sent.
 struct Asked {
     op: WriteOp,
+    identity: Arc<Identity>,
     /// The connection, and the place among the writes of that connection.
     conn: u32,
     place: usize,
@@ -44,9 +52,10 @@ pub struct Seen {
 
 pub struct Timeline {
     model: Model,
+    pub members: Members,
     /// By path, every state that the node has had; `None` where it went.
     versions: BTreeMap<String, Vec<(Zxid, Option<ModelNode>)>>,
-    events: BTreeMap<Zxid, Vec<Event>>,
+    events: BTreeMap<Zxid, Told>,
     outcomes: BTreeMap<Zxid, (SessionId, i32, Outcome)>,
     sessions: BTreeMap<SessionId, Vec<(Zxid, bool)>>,
     asked: BTreeMap<(SessionId, i32), Asked>,
@@ -60,13 +69,15 @@ pub struct Timeline {
     pub multis: u64,
 }
 
-impl Default for Timeline {
-    fn default() -> Timeline {
+impl Timeline {
+    /// A tree as it begins, of an ensemble with these members.
+    pub fn new(members: Arc<Ensemble>) -> Timeline {
         let model = Model::new();
         let versions = model.nodes.iter().map(|(path, node)| (path.clone(), vec![(Zxid::ZERO, Some(node.clone()))]));
         Timeline {
             versions: versions.collect(),
             model,
+            members: Members::new(members),
             events: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -79,18 +90,16 @@ impl Default for Timeline {
             multis: 0,
         }
     }
-}
 
-impl Timeline {
     /// A session is asked for by another connection.
     pub fn connects(&mut self, session: SessionId) {
         *self.connections.entry(session).or_default() += 1;
     }
 
     /// A client sends a write.
-    pub fn asks(&mut self, session: SessionId, xid: i32, conn: u32, op: WriteOp) {
+    pub fn asks(&mut self, session: SessionId, xid: i32, conn: u32, identity: Arc<Identity>, op: WriteOp) {
         let place = self.sent.entry(conn).or_default();
-        self.asked.insert((session, xid), Asked { op, conn, place: *place, done: false });
+        self.asked.insert((session, xid), Asked { op, identity, conn, place: *place, done: false });
         *place += 1;
     }
 
@@ -104,11 +113,19 @@ impl Timeline {
                 false => Err(format!("{zxid} creates session {:?}, which lives", header.client)),
             };
         }
-        let Some(op) = self.op_of(&header, &txn)? else { return Ok(()) };
+        let Some((op, identity)) = self.op_of(&header, &txn)? else { return Ok(()) };
         let before = self.model.clone();
-        let (identity, session) = (Identity::anonymous(), header.client);
+        let session = header.client;
         let ask = Ask { zxid: zxid.to_wire(), time_ms: header.time_ms, session, identity: &identity };
-        let result = self.model.run(&ask, &op);
+        let result = match &op {
+            WriteOp::Reconfig(op) if self.model.sessions.contains(&session) => {
+                let told = answer(&txn);
+                self.members.judge(op, zxid, &identity, &told)?;
+                told
+            }
+            WriteOp::Reconfig(_) => Err(ErrorCode::SessionExpired),
+            op => self.model.run(&ask, op),
+        };
         if result != answer(&txn) {
             return Err(format!("{zxid} is {txn:?}; {op:?} ought to give {result:?}"));
         }
@@ -131,12 +148,12 @@ impl Timeline {
         Ok(())
     }
 
-    /// What was asked for; `None` if nothing is to come of it.
-    fn op_of(&mut self, header: &TxnHeader, txn: &Txn) -> Result<Option<WriteOp>, String> {
+    /// What was asked for, and by whom; `None` if nothing is to come of it.
+    fn op_of(&mut self, header: &TxnHeader, txn: &Txn) -> Result<Option<(WriteOp, Arc<Identity>)>, String> {
         let (zxid, session) = (header.zxid, header.client);
         if header.cxid == 0 {
             return match txn {
-                Txn::CloseSession { .. } => Ok(Some(WriteOp::CloseSession)),
+                Txn::CloseSession { .. } => Ok(Some((WriteOp::CloseSession, Arc::default()))),
                 Txn::Error { .. } => Ok(None),
                 other => Err(format!("{zxid} is {other:?}, which nobody asked for")),
             };
@@ -159,10 +176,10 @@ impl Timeline {
             let connections = self.connections.get(&session).copied().unwrap_or_default();
             return match connections {
                 0 | 1 => Err(format!("{zxid} says that {session:?} has moved, and it has not")),
-                _ => Ok(Some(WriteOp::Refused(ErrorCode::SessionMoved))),
+                _ => Ok(Some((WriteOp::Refused(ErrorCode::SessionMoved), Arc::default()))),
             };
         }
-        Ok(Some(asked.op.clone()))
+        Ok(Some((asked.op.clone(), Arc::clone(&asked.identity))))
     }
 
     /// The Stats and events that come of a request which has succeeded, op by op.
@@ -173,44 +190,53 @@ impl Timeline {
         op: &WriteOp,
         result: &WriteResult,
         stats: &mut BTreeMap<u32, Stat>,
-    ) -> Vec<Event> {
+    ) -> Told {
         let mut events = Vec::new();
         match (op, result) {
             (WriteOp::Create(_), WriteResult::Created { path, stat }) => {
-                created(path, &mut events);
+                created(&self.model, path, &mut events);
                 if *stat {
                     stats.insert(0, present(&self.model, path));
                 }
             }
-            (WriteOp::Delete(op), _) => deleted(&op.path, &mut events),
+            (WriteOp::Delete(op), _) => deleted(&model, &op.path, &mut events),
             (WriteOp::SetData(op), _) => {
-                events.push((EventKind::NodeDataChanged, op.path.to_string()));
+                changed(&model, &op.path, &mut events);
                 stats.insert(0, present(&self.model, &op.path));
+            }
+            (WriteOp::SetAcl { path, .. }, _) => {
+                stats.insert(0, present(&self.model, path));
             }
             (WriteOp::Multi(ops), WriteResult::Multi(results)) => {
                 if results.iter().any(|result| matches!(result, MultiResult::Failed(_))) {
                     return events;
                 }
                 for (at, (op, result)) in ops.iter().zip(results).enumerate() {
+                    if let crate::request::MultiOp::Delete(op) = op {
+                        deleted(&model, &op.path, &mut events);
+                    }
                     model.multi_op(ask, op).expect("what went well together goes well one by one");
                     match (op, result) {
-                        (_, MultiResult::Created(path)) => created(path, &mut events),
+                        (_, MultiResult::Created(path)) => created(&model, path, &mut events),
                         (_, MultiResult::CreatedWithStat(path)) => {
-                            created(path, &mut events);
+                            created(&model, path, &mut events);
                             stats.insert(at as u32, present(&model, path));
                         }
-                        (crate::request::MultiOp::Delete(op), _) => deleted(&op.path, &mut events),
                         (crate::request::MultiOp::SetData(op), _) => {
-                            events.push((EventKind::NodeDataChanged, op.path.to_string()));
+                            changed(&model, &op.path, &mut events);
                             stats.insert(at as u32, present(&model, &op.path));
                         }
                         _ => {}
                     }
                 }
             }
+            (WriteOp::Reconfig(_), WriteResult::Config { data }) => {
+                changed(&model, CONFIG_NODE, &mut events);
+                stats.insert(0, config_stat(ask, data.len()));
+            }
             (WriteOp::CloseSession, _) => {
                 let gone = model.nodes.keys().filter(|path| !self.model.nodes.contains_key(*path));
-                gone.for_each(|path| deleted(path, &mut events));
+                gone.for_each(|path| deleted(&model, path, &mut events));
             }
             _ => {}
         }
@@ -241,9 +267,23 @@ impl Timeline {
         self.sessions.get(&session).is_some_and(|changes| changes.contains(&(zxid, false)))
     }
 
-    /// What those who watch everything are told within these zxids.
-    pub fn events(&self, range: impl RangeBounds<Zxid>) -> impl Iterator<Item = (Zxid, &Event)> {
-        self.events.range(range).flat_map(|(zxid, events)| events.iter().map(|event| (*zxid, event)))
+    /// What those who watch everything, and may hear of it, are told within these zxids.
+    pub fn events(&self, range: impl RangeBounds<Zxid>) -> impl Iterator<Item = (Zxid, &Event, &AclList)> {
+        let told = self.events.range(range);
+        told.flat_map(|(zxid, events)| events.iter().map(|(event, acl)| (*zxid, event, acl)))
+    }
+
+    /// Ephemerals of a session as of a zxid, in order.
+    pub fn ephemerals(&self, session: SessionId, at: Zxid) -> Vec<&str> {
+        let owned = |versions: &[(Zxid, Option<ModelNode>)]| newest(versions, at).is_some_and(|n| n.owner == session.0);
+        self.versions.iter().filter(|(_, versions)| owned(versions)).map(|(path, _)| path.as_str()).collect()
+    }
+
+    /// How many nodes are below one as of a zxid.
+    pub fn descendants(&self, path: &str, at: Zxid) -> usize {
+        let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
+        let below = self.versions.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+        below.filter(|(path, versions)| **path != prefix && newest(versions, at).is_some()).count()
     }
 
     fn node(&self, path: &str, at: Zxid) -> Option<&ModelNode> {
@@ -317,16 +357,33 @@ fn present(model: &Model, path: &str) -> Stat {
     model.nodes.get(path).map(|node| whole(node, model.children(path)).stat).unwrap_or_default()
 }
 
-fn parent_of(path: &str) -> String {
-    engine::path::parent(path).unwrap_or("/").to_owned()
+/// What a reconfiguration's reply says of /zookeeper/config.
+fn config_stat(ask: &Ask<'_>, length: usize) -> Stat {
+    let (mzxid, mtime) = (ask.zxid, ask.time_ms);
+    Stat { mzxid, mtime, version: -1, aversion: -1, data_length: length as i32, ..Stat::default() }
 }
 
-fn created(path: &str, events: &mut Vec<Event>) {
-    events.push((EventKind::NodeCreated, path.to_owned()));
-    events.push((EventKind::NodeChildrenChanged, parent_of(path)));
+fn acl_of(model: &Model, path: &str) -> AclList {
+    model.nodes.get(path).map_or_else(|| [].into(), |node| node.acl.clone())
 }
 
-fn deleted(path: &str, events: &mut Vec<Event>) {
-    events.push((EventKind::NodeDeleted, path.to_owned()));
-    events.push((EventKind::NodeChildrenChanged, parent_of(path)));
+fn changed(model: &Model, path: &str, events: &mut Told) {
+    events.push(((EventKind::NodeDataChanged, path.to_owned()), acl_of(model, path)));
+}
+
+/// With the model as it is afterwards.
+fn created(model: &Model, path: &str, events: &mut Told) {
+    events.push(((EventKind::NodeCreated, path.to_owned()), acl_of(model, path)));
+    children_changed(model, path, events);
+}
+
+/// With the model as it was before.
+fn deleted(model: &Model, path: &str, events: &mut Told) {
+    events.push(((EventKind::NodeDeleted, path.to_owned()), acl_of(model, path)));
+    children_changed(model, path, events);
+}
+
+fn children_changed(model: &Model, path: &str, events: &mut Told) {
+    let parent = engine::path::parent(path).unwrap_or("/");
+    events.push(((EventKind::NodeChildrenChanged, parent.to_owned()), acl_of(model, parent)));
 }

@@ -2,11 +2,13 @@
 //! that shows it, each of them once.
 
 use super::timeline::{Event, Timeline};
+use engine::acl::{Identity, permits, perms};
 use engine::event::EventKind;
 use engine::watch::{WatchMode, WatchModes};
 use engine::zxid::Zxid;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
 /// Watches by path. Standard ones are used up by the first event that they hear of.
 #[derive(Default)]
@@ -55,6 +57,7 @@ impl Watches {
 /// The account of one connection.
 #[derive(Default)]
 pub struct Watcher {
+    identity: Arc<Identity>,
     watches: Watches,
     /// Up to here it has been worked out what the connection must be told.
     horizon: Zxid,
@@ -62,12 +65,18 @@ pub struct Watcher {
 }
 
 impl Watcher {
+    /// Of a client with this identity.
+    pub fn new(identity: Arc<Identity>) -> Watcher {
+        Watcher { identity, ..Watcher::default() }
+    }
+
     fn work_out(&mut self, timeline: &Timeline, upto: Zxid) {
         if upto <= self.horizon {
             return;
         }
-        for (zxid, event) in timeline.events((Bound::Excluded(self.horizon), Bound::Included(upto))) {
-            if self.watches.hear(event) {
+        for (zxid, event, acl) in timeline.events((Bound::Excluded(self.horizon), Bound::Included(upto))) {
+            // What may not be heard of uses the watch up all the same.
+            if self.watches.hear(event) && permits(acl, perms::READ, &self.identity) {
                 self.due.push_back((zxid, event.clone()));
             }
         }

@@ -5,10 +5,12 @@ use super::super::checker::{Outcome, Timeline, Watches};
 use super::super::server::Told;
 use super::super::world::World;
 use super::{Asked, Kind, restored_kind};
+use engine::acl::{Identity, permits, perms};
 use engine::error_code::ErrorCode;
 use engine::event::EventKind;
 use engine::ids::SessionId;
 use engine::jute::{Reader, Writer};
+use engine::path::CONFIG_NODE;
 use engine::read::{OwedEvent, ReadOp, RestoredKind, RestoredWatch};
 use engine::watch::WatchMode;
 use engine::zxid::Zxid;
@@ -75,9 +77,35 @@ impl World {
                 let asked = self.is_answered(at, xid, view)?;
                 self.does_not_go_back(at, view)?;
                 let Kind::Read(op) = asked.kind else { return Err(format!("request {xid} is no read")) };
-                is_right(&self.checker.timeline, &op, view, &result)?;
-                self.met.count("reads");
+                is_right(&self.checker.timeline, &self.clients[at].identity, &op, view, &result)?;
+                self.met.count(met(&op));
+                if result == Err(ErrorCode::NoAuth) {
+                    self.met.count("refused reads");
+                }
                 self.watches(at, &op, result.err());
+            }
+            Told::MultiRead { xid, view, results } => {
+                let asked = self.is_answered(at, xid, view)?;
+                self.does_not_go_back(at, view)?;
+                let Kind::MultiRead(ops) = asked.kind else { return Err(format!("request {xid} is no multiRead")) };
+                for (op, result) in ops.iter().zip(&results) {
+                    is_right(&self.checker.timeline, &self.clients[at].identity, op, view, result)?;
+                }
+                self.met.count("multireads");
+            }
+            Told::Ephemerals { xid, at: view, mut paths } => {
+                let asked = self.is_answered(at, xid, view)?;
+                self.does_not_go_back(at, view)?;
+                let Kind::Ephemerals(prefix) = asked.kind else {
+                    return Err(format!("request {xid} asks for no ephemerals"));
+                };
+                paths.sort_unstable();
+                let mut owned = self.checker.timeline.ephemerals(self.clients[at].session, view);
+                owned.retain(|path| path.starts_with(prefix));
+                if !paths.iter().map(|path| &**path).eq(owned.iter().copied()) {
+                    return Err(format!("its ephemerals at {view} are {owned:?}, it is told {paths:?}"));
+                }
+                self.met.add_to("listed ephemerals", paths.len() as u64);
             }
             Told::Restored { xid, view, owed } => {
                 let asked = self.is_answered(at, xid, view)?;
@@ -199,9 +227,20 @@ fn used_up(kind: EventKind) -> &'static [u8] {
     }
 }
 
+/// What a read counts as.
+fn met(op: &ReadOp<'_>) -> &'static str {
+    match op {
+        ReadOp::GetAcl { .. } => "read ACLs",
+        ReadOp::CountDescendants { .. } => "counts of descendants",
+        ReadOp::GetData { path, .. } if *path == CONFIG_NODE => "read configurations",
+        _ => "reads",
+    }
+}
+
 /// Whether a reply is what the model says as of the view.
 fn is_right(
     timeline: &Timeline,
+    identity: &Identity,
     op: &ReadOp<'_>,
     view: Zxid,
     result: &Result<Vec<u8>, ErrorCode>,
@@ -210,9 +249,36 @@ fn is_right(
     let seen = timeline.seen(path, view);
     let mut expected = Vec::new();
     let mut writer = Writer::new(&mut expected);
+    let may = |perm| seen.as_ref().is_some_and(|seen| permits(&seen.acl, perm, identity));
+    let is_hidden = match op {
+        ReadOp::GetAcl { .. } => !may(perms::READ) && !may(perms::ADMIN),
+        _ => !may(perms::READ),
+    };
     let is_right = match (op, &seen, result) {
         (ReadOp::AddWatch { .. }, _, Ok(_)) => return Ok(()),
-        (_, None, Err(ErrorCode::NoNode)) => return Ok(()),
+        (ReadOp::GetData { path, .. }, _, Ok(record)) if *path == CONFIG_NODE => {
+            let text = Reader::new(record).buffer().map_err(|problem| problem.to_string())?;
+            timeline.members.is_shown(text.unwrap_or_default(), view)
+        }
+        (_, None, result) => *result == Err(ErrorCode::NoNode),
+        (_, Some(_), result) if is_hidden => *result == Err(ErrorCode::NoAuth),
+        (ReadOp::GetAcl { .. }, Some(seen), Ok(record)) => {
+            writer.count(Some(seen.acl.len()));
+            for entry in seen.acl.iter() {
+                writer.int(entry.perms);
+                writer.string(&entry.scheme);
+                // Who may not change the list is not shown what proves a user.
+                match entry.id.split_once(':') {
+                    Some((user, _)) if !may(perms::ADMIN) => writer.string(&format!("{user}:x")),
+                    _ => writer.string(&entry.id),
+                }
+            }
+            seen.stat.encode(&mut writer);
+            expected == *record
+        }
+        (ReadOp::CountDescendants { .. }, Some(_), Ok(record)) => {
+            **record == (timeline.descendants(path, view) as u32).to_be_bytes()
+        }
         (ReadOp::Exists { .. }, Some(seen), Ok(record)) => {
             seen.stat.encode(&mut writer);
             expected == *record
@@ -222,10 +288,12 @@ fn is_right(
             seen.stat.encode(&mut writer);
             expected == *record
         }
-        (ReadOp::GetChildren { .. }, Some(seen), Ok(record)) => {
+        (ReadOp::GetChildren { stat, .. }, Some(seen), Ok(record)) => {
             let mut reader = Reader::new(record);
             let names = names(&mut reader)?;
-            seen.stat.encode(&mut writer);
+            if *stat {
+                seen.stat.encode(&mut writer);
+            }
             names == timeline.children(path, view) && reader.rest() == expected
         }
         _ => false,

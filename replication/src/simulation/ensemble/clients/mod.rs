@@ -6,10 +6,12 @@ mod requests;
 use super::checker::Watcher;
 use super::server::Ask;
 use super::world::World;
+use engine::acl::Identity;
 use engine::ids::SessionId;
 use engine::read::{ReadOp, RestoredKind, RestoredWatch};
 use engine::zxid::Zxid;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 const TIMEOUT_MS: i32 = 1_500;
 /// Requests that a client has under way.
@@ -29,12 +31,30 @@ enum Kind {
     Write,
     Sync,
     Read(ReadOp<'static>),
+    MultiRead(Vec<ReadOp<'static>>),
+    Ephemerals(&'static str),
     Restore(Zxid, Vec<RestoredWatch>),
+}
+
+/// What a client has proved about itself: nothing, to be one user, to be two, to be the superuser.
+fn identity(at: usize) -> Identity {
+    let mut identity = Identity::anonymous();
+    match at % 4 {
+        0 => {}
+        1 => identity.add("digest", requests::ANN),
+        2 => {
+            identity.add("digest", requests::ANN);
+            identity.add("digest", requests::BOB);
+        }
+        _ => identity.add("super", "admin"),
+    }
+    identity
 }
 
 /// One client.
 #[derive(Default)]
 pub struct Client {
+    identity: Arc<Identity>,
     session: SessionId,
     conn: Option<u32>,
     /// It makes no connection before.
@@ -63,20 +83,28 @@ fn restored_kind(kind: u8) -> RestoredKind {
 }
 
 impl Client {
+    /// By the clients' numbers.
+    pub fn new(at: usize) -> Client {
+        let identity = Arc::new(identity(at));
+        Client { watcher: Watcher::new(Arc::clone(&identity)), identity, ..Client::default() }
+    }
+
     pub fn session(&self) -> SessionId {
         self.session
     }
 
     /// What is left when the session is gone.
     fn begin_anew(&mut self) {
-        *self = Client { xid: self.xid, ..Client::default() };
+        let identity = Arc::clone(&self.identity);
+        let watcher = Watcher::new(Arc::clone(&identity));
+        *self = Client { xid: self.xid, identity, watcher, ..Client::default() };
     }
 
     fn lose_connection(&mut self) {
         self.conn = None;
         self.is_up = false;
         self.asked.clear();
-        self.watcher = Watcher::default();
+        self.watcher = Watcher::new(Arc::clone(&self.identity));
     }
 
     /// The watches for setWatches.
@@ -117,6 +145,14 @@ impl World {
         match self.chance.below(20) {
             0..=10 if !self.is_quiet() => self.client_writes(at, conn),
             11 => self.request(at, conn, Kind::Sync),
+            12 if self.chance.percent(50) => {
+                let ops = self.some_multi_read();
+                self.request(at, conn, Kind::MultiRead(ops));
+            }
+            12 => {
+                let prefix = ["/", "/n", "/q-"][self.chance.below(3) as usize];
+                self.request(at, conn, Kind::Ephemerals(prefix));
+            }
             _ => {
                 let op = self.some_read();
                 self.request(at, conn, Kind::Read(op));
@@ -131,11 +167,11 @@ impl World {
         let conn = self.wire(at, server);
         let client = &mut self.clients[at];
         (client.conn, client.waits_since) = (Some(conn), self.now);
-        let (session, seen) = (client.session, client.seen);
+        let (session, seen, identity) = (client.session, client.seen, Arc::clone(&client.identity));
         if session != SessionId::NONE {
             self.checker.timeline.connects(session);
         }
-        self.ask(conn, Ask::Connect(session, TIMEOUT_MS, seen));
+        self.ask(conn, Ask::Connect(session, TIMEOUT_MS, seen, identity));
     }
 
     /// The client goes away from its server, which hears of it, or finds out by itself.
@@ -160,11 +196,12 @@ impl World {
     }
 
     fn client_writes(&mut self, at: usize, conn: u32) {
-        let op = self.some_write();
+        let identity = Arc::clone(&self.clients[at].identity);
+        let op = self.some_write(&identity);
         let client = &mut self.clients[at];
         client.xid += 1;
         let (session, xid) = (client.session, client.xid);
-        self.checker.timeline.asks(session, xid, conn, op.clone());
+        self.checker.timeline.asks(session, xid, conn, identity, op.clone());
         self.client_sends(at, conn, Kind::Write, Ask::Write(xid, op));
     }
 
@@ -176,6 +213,8 @@ impl World {
             Kind::Write => return,
             Kind::Sync => Ask::Sync(xid),
             Kind::Read(op) => Ask::Read(xid, op.clone()),
+            Kind::MultiRead(ops) => Ask::MultiRead(xid, ops.clone()),
+            Kind::Ephemerals(prefix) => Ask::Ephemerals(xid, prefix),
             Kind::Restore(relative, items) => Ask::Restore(xid, *relative, items.clone()),
         };
         self.client_sends(at, conn, kind, ask);

@@ -1,22 +1,39 @@
 //! The server's disk: what survives a crash, and the writing of the log, of partitions and of checkpoints.
 
 use super::super::super::disk::Files;
-use super::{Cutting, Server, Taking, usage};
+use super::{Cutting, Effect, Server, Taking, usage};
 use crate::node::{Epochs, Input};
 use crate::role::{self, Now};
 use crate::wal::disk::{Chance, Disk};
+use crate::peer::ensemble::{Ensemble, Views};
 use engine::partition::{LogAction, Manifest};
+use engine::zxid::Zxid;
+use std::ops::Bound;
+use std::sync::Arc;
 
 /// Transactions between two checkpoints.
 const SNAP_COUNT: u32 = 60;
 
 /// What survives a crash.
-#[derive(Default)]
 pub struct Storage {
     pub(super) wal: Disk,
     pub(super) files: Files,
-    pub(super) manifest: Option<Manifest>,
+    /// As a file holds it.
+    pub(super) manifest: Option<Vec<u8>>,
     pub(super) epochs: Option<Epochs>,
+    /// The members in force, and those that were proposed last.
+    pub(super) members: Arc<Ensemble>,
+    pub(super) last_seen: Arc<Ensemble>,
+    /// Something on it is not what it was, and nobody has found out.
+    pub(super) has_decayed: bool,
+    /// The mark of a member that has lost something.
+    pub is_repairing: bool,
+    /// Batches that were found torn.
+    pub torn_tails: u64,
+    /// Damage that the checkpoint covered, damage for which things were set aside, and members made whole.
+    pub covered: u64,
+    pub set_asides: u64,
+    pub repairs: u64,
     /// Pages that crashes have lost, checkpoints, snapshots that became the state, and cuts of the log.
     pub lost_pages: u32,
     pub checkpoints: u64,
@@ -53,6 +70,38 @@ impl DiskFault {
 }
 
 impl Storage {
+    /// An empty disk, of a server that is told of these members.
+    pub fn new(members: Arc<Ensemble>) -> Storage {
+        Storage {
+            wal: Disk::default(),
+            files: Files::default(),
+            manifest: None,
+            epochs: None,
+            last_seen: Arc::clone(&members),
+            members,
+            has_decayed: false,
+            is_repairing: false,
+            torn_tails: 0,
+            covered: 0,
+            set_asides: 0,
+            repairs: 0,
+            lost_pages: 0,
+            checkpoints: 0,
+            snapshots: 0,
+            cuts: 0,
+            streams: 0,
+            log_reads: 0,
+            failures: 0,
+        }
+    }
+
+    /// The configurations, as they are on disk.
+    pub fn views(&self) -> Views {
+        let mut views = Views::settled(Arc::clone(&self.members));
+        views.see(Arc::clone(&self.last_seen));
+        views
+    }
+
     /// The promises, as they are on disk.
     pub fn epochs(&self) -> Epochs {
         self.epochs.unwrap_or_default()
@@ -112,11 +161,18 @@ impl Server {
         Ok(())
     }
 
+    /// Records of the log that are durable from here on.
+    pub(super) fn holds(&mut self, behind: Zxid, upto: Zxid) {
+        let new = self.log.range((Bound::Excluded(behind), Bound::Included(upto.max(behind))));
+        self.effects.extend(new.map(|(zxid, bytes)| Effect::Holds(*zxid, bytes.clone())));
+    }
+
     pub fn written(&mut self, now: Now, storage: &mut Storage) -> Result<(), String> {
         let Some(write) = self.in_flight.take() else { return Ok(()) };
         storage.wal.write(&write, |_| true);
-        let len = write.buf.len();
+        let (len, before) = (write.buf.len(), self.wal.durable().get());
         let durable = self.wal.written(write.token, Ok(len)).map_err(|problem| problem.to_string())?;
+        self.holds(before, durable.get());
         self.wal.recycle(write.buf);
         self.tell_log_base(now, storage)?;
         let Some(cutting) = self.cutting else { return self.step(now, Input::Durable(durable), storage) };
@@ -198,14 +254,15 @@ impl Server {
         }
         storage.files.flush_all();
         storage.checkpoints += 1;
-        storage.manifest = Some(Manifest {
+        let manifest = Manifest {
             server: 1,
             hash_key: Manifest::fingerprint(&self.key),
             is_installed: self.wal.is_resetting(),
             zxid,
             partitions: cuts.iter().flatten().cloned().collect(),
             system,
-        });
+        };
+        storage.manifest = Some(manifest.encode());
         for (shard, cuts) in self.shards.iter_mut().zip(&cuts) {
             shard.manifest_durable(cuts);
         }

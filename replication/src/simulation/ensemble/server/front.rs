@@ -5,7 +5,7 @@ use super::{PARTITIONS, Server};
 use crate::peer::mistake::Mistake;
 use crate::request::{MultiResult, WriteOp, WriteRequest, WriteResult};
 use crate::role::{self, Action, ConnectRequest};
-use engine::acl::Identity;
+use engine::acl::{AclTable, Identity, perms};
 use engine::error_code::ErrorCode;
 use engine::event::EventKind;
 use engine::ids::{ConnId, CoreId, Origin, SessionId, ShardId};
@@ -23,10 +23,14 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub enum Ask {
     /// The handshake, with the timeout in milliseconds and the largest zxid that the client was shown.
-    Connect(SessionId, i32, Zxid),
+    Connect(SessionId, i32, Zxid, Arc<Identity>),
     Write(i32, WriteOp),
     Sync(i32),
     Read(i32, ReadOp<'static>),
+    /// multiRead.
+    MultiRead(i32, Vec<ReadOp<'static>>),
+    /// getEphemerals, with a prefix.
+    Ephemerals(i32, &'static str),
     /// setWatches: changes after this zxid have been missed.
     Restore(i32, Zxid, Vec<RestoredWatch>),
     /// The connection is gone.
@@ -43,6 +47,8 @@ pub enum Told {
     Written { xid: i32, zxid: Zxid, result: Result<WriteResult, ErrorCode>, stats: BTreeMap<u32, Stat> },
     Synced { xid: i32, zxid: Zxid },
     Read { xid: i32, view: Zxid, result: Result<Vec<u8>, ErrorCode> },
+    MultiRead { xid: i32, view: Zxid, results: Vec<Result<Vec<u8>, ErrorCode>> },
+    Ephemerals { xid: i32, at: Zxid, paths: Vec<Arc<str>> },
     Restored { xid: i32, view: Zxid, owed: Vec<OwedEvent> },
 }
 
@@ -62,6 +68,7 @@ struct Slot {
 enum State {
     Writing { answer: Option<(Zxid, Result<WriteResult, ErrorCode>)>, stats: BTreeMap<u32, Stat> },
     Syncing(Option<Zxid>),
+    Listing(Option<(Zxid, Vec<Arc<str>>)>),
 }
 
 impl State {
@@ -73,6 +80,7 @@ impl State {
             }
             State::Writing { answer: None, .. } => None,
             State::Syncing(at) => *at,
+            State::Listing(list) => list.as_ref().map(|(at, _)| *at),
         }
     }
 }
@@ -93,6 +101,7 @@ fn stats_wanted(result: &WriteResult) -> usize {
 /// One connection.
 struct Front {
     phase: Phase,
+    identity: Arc<Identity>,
     /// No read before the view is here: what the client was shown elsewhere.
     seen: Zxid,
     /// What is not answered, in order.
@@ -115,7 +124,8 @@ impl Front {
                 State::Writing { answer: Some((zxid, result)), stats } => {
                     told.push(Told::Written { xid, zxid, result, stats });
                 }
-                State::Writing { answer: None, .. } => {}
+                State::Writing { answer: None, .. } | State::Listing(None) => {}
+                State::Listing(Some((at, paths))) => told.push(Told::Ephemerals { xid, at, paths }),
                 State::Syncing(at) => told.push(Told::Synced { xid, zxid: at.unwrap_or_default() }),
             }
         }
@@ -133,10 +143,13 @@ impl Fronts {
         }
     }
 
-    pub(super) fn events(&mut self, batch: &EventBatch) -> Result<(), String> {
+    pub(super) fn events(&mut self, acls: &AclTable, batch: &EventBatch) -> Result<(), String> {
         let event = decode(&batch.frame).map_err(|problem| format!("an event cannot be read: {problem}"))?;
         for conn in batch.conns.iter() {
             let Some(front) = self.0.get_mut(&conn.slot) else { continue };
+            if !acls.permits(batch.acl, perms::READ, &front.identity) {
+                continue;
+            }
             if let Some(other) = front.events.insert((batch.zxid, batch.order), event.clone()) {
                 return Err(format!("{event:?} and {other:?} are both event {} of {}", batch.order, batch.zxid));
             }
@@ -180,13 +193,13 @@ impl Server {
     /// Something comes from a client. Whether the connection goes on.
     pub fn hears(&mut self, conn: u32, ask: Ask) -> (bool, Option<role::Input>) {
         match ask {
-            Ask::Connect(session, timeout_ms, seen) => {
+            Ask::Connect(session, timeout_ms, seen, identity) => {
                 let is_behind = seen > self.view && self.mistake != Some(Mistake::ReadsGoBack);
                 if !self.node.standing().serves() || is_behind {
                     return (false, None);
                 }
                 let (slots, events, waiting) = (VecDeque::new(), BTreeMap::new(), VecDeque::new());
-                let front = Front { phase: Phase::Connecting, seen, slots, events, close_at: None, waiting };
+                let front = Front { phase: Phase::Connecting, identity, seen, slots, events, close_at: None, waiting };
                 self.fronts.0.insert(conn, front);
                 let password = Some(crate::session::password(session));
                 let request = ConnectRequest { core: CoreId(0), conn: conn_id(conn), session, timeout_ms, password };
@@ -243,6 +256,11 @@ impl Server {
                     *known = Some(at);
                 }
             }
+            Action::Ephemerals { origin, at, paths } => {
+                if let Some(State::Listing(known)) = self.fronts.waiting(&origin) {
+                    *known = Some((at, paths));
+                }
+            }
             Action::Connected { conn, session, at, .. } => {
                 if let Some(front) = self.fronts.0.get_mut(&conn.slot) {
                     front.phase = Phase::Settling(session, at);
@@ -264,20 +282,31 @@ impl Server {
 
     /// The next request of a connection that is for the role, if it is its turn: reads wait for what is before them.
     pub fn next_request(&mut self, conn: u32) -> Option<role::Input> {
+        let view = self.view;
         let front = self.fronts.0.get_mut(&conn)?;
         let Phase::Open(session) = front.phase else { return None };
-        let ask = front.waiting.pop_front_if(|ask| matches!(ask, Ask::Write(..) | Ask::Sync(_)))?;
+        let is_free = front.slots.is_empty() && view >= front.seen;
+        let is_due = |ask: &mut Ask| match ask {
+            Ask::Write(..) | Ask::Sync(_) => true,
+            Ask::Ephemerals(..) => is_free,
+            _ => false,
+        };
+        let ask = front.waiting.pop_front_if(is_due)?;
         match ask {
             Ask::Write(xid, op) => {
                 let state = State::Writing { answer: None, stats: BTreeMap::new() };
                 front.slots.push_back(Slot { xid, state });
-                let identity = Arc::new(Identity::anonymous());
+                let identity = Arc::clone(&front.identity);
                 let origin = Some(origin(conn, xid));
                 Some(role::Input::Write(WriteRequest { origin, session, cxid: xid, identity, op }))
             }
             Ask::Sync(xid) => {
                 front.slots.push_back(Slot { xid, state: State::Syncing(None) });
                 Some(role::Input::Sync { origin: origin(conn, xid), session })
+            }
+            Ask::Ephemerals(xid, prefix) => {
+                front.slots.push_back(Slot { xid, state: State::Listing(None) });
+                Some(role::Input::Ephemerals { origin: origin(conn, xid), session, prefix: Some(prefix.into()) })
             }
             _ => None,
         }
@@ -325,27 +354,16 @@ impl Server {
         if !matches!(front.phase, Phase::Open(_)) || !front.slots.is_empty() || (view < front.seen && !errs) {
             return None;
         }
-        front.waiting.pop_front_if(|ask| matches!(ask, Ask::Read(..) | Ask::Restore(..)))
+        front.waiting.pop_front_if(|ask| matches!(ask, Ask::Read(..) | Ask::MultiRead(..) | Ask::Restore(..)))
     }
 
     fn read(&mut self, conn: u32, ask: Ask) -> Result<Told, String> {
         let view = self.view;
         let told = match ask {
-            Ask::Read(xid, op) => {
-                let shards = match &op {
-                    ReadOp::AddWatch { recursive: true, .. } => self.all_shards(),
-                    other => vec![self.owner(other.path().unwrap_or("/"))],
-                };
-                let (mut out, mut failed) = (Vec::new(), None);
-                for shard in shards {
-                    out.clear();
-                    match self.read_at(shard, conn, xid, &op, &mut out) {
-                        ReadOutcome::Record => {}
-                        ReadOutcome::Failed(code) => failed = Some(code),
-                        other => return Err(format!("{op:?} cannot be answered: {other:?}")),
-                    }
-                }
-                Told::Read { xid, view, result: failed.map_or(Ok(out), Err) }
+            Ask::Read(xid, op) => Told::Read { xid, view, result: self.read_one(conn, xid, &op)? },
+            Ask::MultiRead(xid, ops) => {
+                let results = ops.iter().map(|op| self.read_one(conn, xid, op)).collect::<Result<_, String>>()?;
+                Told::MultiRead { xid, view, results }
             }
             Ask::Restore(xid, relative, items) => {
                 let mut owed = Vec::new();
@@ -369,8 +387,30 @@ impl Server {
         Ok(told)
     }
 
+    /// The record of a read, of whichever shards have a part in it.
+    fn read_one(&mut self, conn: u32, xid: i32, op: &ReadOp<'_>) -> Result<Result<Vec<u8>, ErrorCode>, String> {
+        let shards = match op {
+            ReadOp::AddWatch { recursive: true, .. } | ReadOp::CountDescendants { .. } => self.all_shards(),
+            other => vec![self.owner(other.path().unwrap_or("/"))],
+        };
+        let (mut out, mut failed, mut sum) = (Vec::new(), None, None::<u32>);
+        for shard in shards {
+            out.clear();
+            match self.read_at(shard, conn, xid, op, &mut out) {
+                ReadOutcome::Record => {}
+                ReadOutcome::Failed(code) => failed = Some(code),
+                ReadOutcome::Body(ReadBody::Count(count)) => sum = Some(sum.unwrap_or_default() + count),
+                other => return Err(format!("{op:?} cannot be answered: {other:?}")),
+            }
+        }
+        if let Some(sum) = sum {
+            out = sum.to_be_bytes().to_vec();
+        }
+        Ok(failed.map_or(Ok(out), Err))
+    }
+
     fn read_at(&mut self, shard: ShardId, conn: u32, xid: i32, op: &ReadOp<'_>, out: &mut Vec<u8>) -> ReadOutcome {
-        let identity = Arc::new(Identity::anonymous());
+        let identity = self.fronts.0.get(&conn).map(|front| Arc::clone(&front.identity)).unwrap_or_default();
         let shard = &mut self.shards[usize::from(shard.0)];
         shard.read(&self.acls, self.view, origin(conn, xid), 0, &identity, op, out)
     }

@@ -1,13 +1,14 @@
 //! One server: what its disk holds, and, while it runs, the state machines with what a host does around them, in the
 //! host's order.
 
+mod damage;
 mod disk;
 mod front;
 mod looking;
 mod snapshots;
 mod start;
 
-pub use disk::{DiskFault, Storage};
+pub use disk::{DiskFault, ENOSPC, Storage};
 pub use front::{Ask, Told};
 pub use looking::State;
 pub use start::Setting;
@@ -44,6 +45,10 @@ pub enum Effect {
     Applied(Zxid, Bytes),
     /// Everything up to here has been routed to the shards.
     Published(Zxid),
+    /// The log holds this durably.
+    Holds(Zxid, Bytes),
+    /// The log holds nothing behind this any more.
+    Drops(Zxid),
 }
 
 /// A running server.
@@ -138,6 +143,7 @@ impl Server {
                 Action::TruncateLog(to) => {
                     storage.cuts += 1;
                     self.log.retain(|zxid, _| *zxid <= to);
+                    self.effects.push_back(Effect::Drops(to));
                     match self.wal.truncate(to).map_err(|problem| problem.to_string())? {
                         Truncation::Done => {
                             self.node.step(now, Input::LogTruncated(self.wal.durable()), &mut more);
@@ -146,8 +152,21 @@ impl Server {
                     }
                 }
                 Action::Fail(why) => return Err(format!("a server has to stop: {why}")),
-                Action::KeepLastSeen(_) | Action::Activate(_) => {
-                    return Err("nobody has changed the configuration".to_owned());
+                Action::KeepLastSeen(_) | Action::Activate(_) if self.fault.take().is_some() => {
+                    storage.failures += 1;
+                    self.stopped = Some("the members cannot be written down");
+                    return Ok(());
+                }
+                Action::Repaired => {
+                    storage.is_repairing = false;
+                    storage.repairs += 1;
+                }
+                Action::KeepLastSeen(ensemble) => storage.last_seen = ensemble,
+                Action::Activate(ensemble) => {
+                    if ensemble.version() >= storage.last_seen.version() {
+                        storage.last_seen = Arc::clone(&ensemble);
+                    }
+                    storage.members = ensemble;
                 }
                 Action::SnapshotWanted(learner) => {
                     storage.streams += 1;
@@ -260,7 +279,7 @@ impl Server {
                         }
                     }
                     ShardAction::Stat(captured) => self.fronts.captured(&captured),
-                    ShardAction::Events(batch) => self.fronts.events(&batch)?,
+                    ShardAction::Events(batch) => self.fronts.events(&self.acls, &batch)?,
                     ShardAction::Damaged(damage) => return Err(damage.to_string()),
                     ShardAction::Answer(_) | ShardAction::Fetch { .. } => {
                         return Err("everything is in memory".to_owned());

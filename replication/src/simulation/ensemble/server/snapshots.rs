@@ -140,6 +140,11 @@ impl Server {
 
     /// The snapshot becomes the state.
     fn install(&mut self, storage: &mut Storage) -> Result<(), String> {
+        if self.fault.take().is_some() {
+            storage.failures += 1;
+            self.stopped = Some("a snapshot cannot be written");
+            return Ok(());
+        }
         let Some(Incoming { zxid, mut stage, .. }) = self.incoming.take() else { return Ok(()) };
         write_stage(&mut stage, storage);
         stage.seal();
@@ -155,7 +160,7 @@ impl Server {
             system: stage.system().encode(),
         };
         let Loaded { partitions, ledger, system } = checkpoint::load(&manifest, &storage.files, &self.config)?;
-        storage.manifest = Some(manifest);
+        storage.manifest = Some(manifest.encode());
         storage.snapshots += 1;
         self.wal.reset(zxid).map_err(|failure| failure.to_string())?;
         self.cutting = Some(Cutting::Installed);
@@ -163,6 +168,7 @@ impl Server {
         self.measures.clear();
         self.log.clear();
         self.log_base = zxid;
+        self.effects.push_back(Effect::Drops(zxid));
         self.shards = host_shards(&self.key, self.shards.len() as u16, partitions);
         self.log_work.iter_mut().for_each(VecDeque::clear);
         self.effects.push_back(Effect::Restored(zxid));

@@ -2,37 +2,40 @@
 
 use super::super::super::checkpoint::{self, Loaded};
 use super::super::super::shards::host_shards;
+use super::damage::Unreadable;
 use super::front::Fronts;
 use super::{Effect, PARTITIONS, Server, Storage, TICK_MS, usage};
 use crate::ledger::test_config;
 use crate::node::{Epochs, Node, NodeConfig, NodeStart};
-use crate::peer::ensemble::{Ensemble, ServerId, Views};
+use crate::peer::ensemble::ServerId;
 use crate::peer::mistake::Mistake;
 use crate::role::{self, Now, ReaperConfig, Role, RoleConfig};
 use crate::wal::disk::DIRECTORY;
-use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Verdict, WalConfig, WalWriter, read, recover};
+use crate::wal::{BLOCK_BYTES, Recovered, WalConfig, WalWriter, read};
 use bytes::Bytes;
 use engine::acl::AclTable;
 use engine::ids::PartitionId;
-use engine::partition::Partition;
+use engine::partition::{Manifest, Partition};
 use engine::txn;
 use engine::zxid::Zxid;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What a server is started as.
-pub struct Setting<'a> {
+pub struct Setting {
     pub sid: i64,
     pub shards: u16,
     /// Whether its cores see what has taken effect a little later.
     pub lags: bool,
     /// Bytes of recent transactions kept for learners.
     pub history_bytes_max: usize,
-    pub ensemble: &'a Arc<Ensemble>,
+    /// Whether the ensemble may be changed.
+    pub reconfigures: bool,
     pub mistake: Option<Mistake>,
 }
 
-fn role_config(sid: i64, shards: u16) -> RoleConfig {
+fn role_config(setting: &Setting) -> RoleConfig {
+    let Setting { sid, shards, reconfigures, .. } = *setting;
     RoleConfig {
         server: sid as u8,
         tick_ms: TICK_MS,
@@ -41,18 +44,23 @@ fn role_config(sid: i64, shards: u16) -> RoleConfig {
         outstanding_bytes_max: 1 << 30,
         skip_acl: false,
         reaper: ReaperConfig::default(),
-        ledger: crate::ledger::LedgerConfig { enforce_quota: false, partitions: PARTITIONS, ..test_config() },
+        ledger: crate::ledger::LedgerConfig {
+            enforce_quota: false,
+            partitions: PARTITIONS,
+            reconfig_enabled: reconfigures,
+            ..test_config()
+        },
     }
 }
 
-fn node_config(setting: &Setting<'_>) -> NodeConfig {
+fn node_config(setting: &Setting) -> NodeConfig {
     NodeConfig {
         sid: ServerId(setting.sid),
         tick_ms: TICK_MS,
         init_limit: 10,
         sync_limit: 5,
         connect_limit: 0,
-        reconfig_enabled: false,
+        reconfig_enabled: setting.reconfigures,
         standalone_enabled: true,
         election_interval_ms: (50, 800),
         force_snapshot: false,
@@ -66,34 +74,46 @@ fn wal_config() -> WalConfig {
     WalConfig { segment_bytes, keep_records: 200, keep_bytes, ..WalConfig::new(DIRECTORY) }
 }
 
+/// What a start goes on with.
+struct Found {
+    loaded: Option<Loaded>,
+    base: Zxid,
+    log: Recovered,
+}
+
+fn found(config: &RoleConfig, storage: &mut Storage) -> Result<Found, Unreadable> {
+    let manifest = storage.read_manifest()?;
+    storage.keep_named(manifest.as_ref());
+    let load = |manifest: &Manifest| checkpoint::load(manifest, &storage.files, config).map_err(Unreadable::State);
+    let loaded = manifest.as_ref().map(load).transpose()?;
+    let floor = Storage::floor(manifest.as_ref());
+    Ok(Found { loaded, base: floor.zxid(), log: storage.read_log(floor)? })
+}
+
 impl Server {
     /// Starts from what the disk holds.
-    pub fn start(now: Now, setting: &Setting<'_>, storage: &mut Storage) -> Result<Server, String> {
+    pub fn start(now: Now, setting: &Setting, storage: &mut Storage) -> Result<Server, String> {
         let Setting { sid, shards, .. } = *setting;
-        let config = role_config(sid, shards);
+        let config = role_config(setting);
         let key = Arc::new(config.ledger.hash_key.clone());
         let mut actions = Vec::new();
-        let (mut role, partitions, floor) = match &storage.manifest {
-            None => {
-                storage.files.keep_only(&|_| false);
-                let partitions = (0..PARTITIONS as u16).map(|id| Partition::new(PartitionId(id), 0)).collect();
-                (Role::fresh(config.clone(), &mut actions), partitions, LogFloor::Local(Zxid::ZERO))
+        let found = match found(&config, storage) {
+            Err(problem) => {
+                storage.set_aside(&problem).map_err(|problem| format!("server {sid}: {problem}"))?;
+                found(&config, storage).map_err(|problem| format!("server {sid}: {problem}"))?
             }
-            Some(manifest) => {
-                storage.files.keep_only(&|name| checkpoint::names(manifest, name));
-                let Loaded { partitions, ledger, system } = checkpoint::load(manifest, &storage.files, &config)?;
-                let floor = match manifest.is_installed {
-                    true => LogFloor::Installed(manifest.zxid),
-                    false => LogFloor::Local(manifest.zxid),
-                };
-                (Role::recovered(config.clone(), ledger, system, &mut actions), partitions, floor)
-            }
+            Ok(found) => found,
         };
-        let base = floor.zxid();
-        let verdict = recover(&mut storage.wal.sources(), DIRECTORY, floor, &mut |_, _| {});
-        let recovered = match verdict {
-            Verdict::Clean(recovered) | Verdict::TornTail(recovered, _) => recovered,
-            Verdict::Damage(damage) => return Err(format!("server {sid} finds damage: {damage}")),
+        storage.has_decayed = false;
+        let Found { loaded, base, log: recovered } = found;
+        let (mut role, partitions) = match loaded {
+            None => {
+                let partitions = (0..PARTITIONS as u16).map(|id| Partition::new(PartitionId(id), 0)).collect();
+                (Role::fresh(config.clone(), &mut actions), partitions)
+            }
+            Some(Loaded { partitions, ledger, system }) => {
+                (Role::recovered(config.clone(), ledger, system, &mut actions), partitions)
+            }
         };
         let (last, committed) = (recovered.last(), recovered.committed().max(base));
         let mut log = BTreeMap::new();
@@ -104,6 +124,7 @@ impl Server {
         let mut shards = host_shards(&key, shards, partitions);
         let mut acls = AclTable::default();
         let mut effects = VecDeque::from([Effect::Restored(base)]);
+        effects.extend(log.iter().map(|(zxid, bytes)| Effect::Holds(*zxid, bytes.clone())));
         let mut measures = VecDeque::new();
         for (zxid, bytes) in &log {
             let (header, txn) = txn::decode(bytes).map_err(|problem| format!("{zxid} in the log: {problem}"))?;
@@ -138,10 +159,11 @@ impl Server {
             recent: log.iter().map(|(zxid, bytes)| (*zxid, bytes.clone())).collect(),
             recent_after: base,
             epochs,
-            views: Views::settled(Arc::clone(setting.ensemble)),
+            views: storage.views(),
         };
         let mut actions = Vec::new();
-        let node = Node::new(now, node_config(setting), start, &mut actions);
+        let begin = if storage.is_repairing { Node::repairing } else { Node::new };
+        let node = begin(now, node_config(setting), start, &mut actions);
         let mut server = Server {
             node,
             wal,

@@ -1,11 +1,11 @@
 //! What goes wrong, and how it is made good again.
 
-use super::super::server::{DiskFault, Server, Setting};
+use super::super::server::{DiskFault, ENOSPC, Server, Setting};
 use super::network::Parcel;
-use super::{Event, TROUBLE_MS, World};
+use super::{Event, TROUBLE_MS, World, brief};
 use crate::node::Standing;
+use crate::peer::ensemble::{ServerId, Views};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 impl World {
     pub(super) fn fault(&mut self) -> Result<(), String> {
@@ -15,7 +15,7 @@ impl World {
         let sids = self.sids();
         let sid = sids[self.chance.below(sids.len() as u64) as usize];
         let other = sids[self.chance.below(sids.len() as u64) as usize];
-        match self.chance.below(20) {
+        match self.chance.below(22) {
             0..=3 => self.light_fuse(sid),
             4 => {
                 self.note(|| "the power fails".to_owned());
@@ -65,6 +65,16 @@ impl World {
                     server.fault = Some(fault);
                 }
             }
+            19 => {
+                let ms = 100 + self.chance.below(1_500) as i64;
+                self.note(|| format!("the disk of server {sid} is full for {ms} ms"));
+                self.met.count("full disks");
+                self.site(sid).full_until = self.now + ms;
+            }
+            20 => {
+                self.site(sid).decays = self.scenario.decays;
+                self.light_fuse(sid);
+            }
             _ => {
                 self.note(|| "the network heals".to_owned());
                 self.network.blocked.clear();
@@ -73,6 +83,24 @@ impl World {
         let ms = 50 + self.chance.below(500) as i64;
         self.after(ms, Event::Fault);
         Ok(())
+    }
+
+    /// Where the disk is full, the next thing asked of it fails.
+    pub(super) fn fill_disk(&mut self, sid: i64) {
+        let now = self.now;
+        let site = self.site(sid);
+        if let Some(server) = site.server.as_mut().filter(|_| site.full_until > now) {
+            server.fault.get_or_insert(DiskFault::Error(ENOSPC));
+        }
+    }
+
+    /// Whether a quorum stays whole if this server loses something too.
+    fn may_decay(&self, sid: i64) -> bool {
+        let voters = self.scenario.voters;
+        let lost = self.sites.iter().filter(|(other, site)| {
+            (1..=voters).contains(*other) && **other != sid && site.storage.is_repairing
+        });
+        sid > voters || (lost.count() as i64) < (voters - 1) / 2
     }
 
     /// The server crashes amid what it does a little later.
@@ -144,31 +172,45 @@ impl World {
         let shards = 1 + self.chance.below(3) as u16;
         let lags = self.chance.percent(60);
         let now = self.clock(sid);
-        let ensemble = Arc::clone(&self.ensemble);
         let setting = Setting {
             sid,
             shards,
             lags,
             history_bytes_max: self.scenario.history_bytes_max,
-            ensemble: &ensemble,
+            reconfigures: self.scenario.reconfigures,
             mistake: self.scenario.mistake,
         };
+        if std::mem::take(&mut self.site(sid).decays) && self.may_decay(sid) {
+            let site = self.sites.get_mut(&sid).unwrap();
+            if let Some(what) = site.storage.decay(&mut self.chance) {
+                self.met.count("decayed disks");
+                self.note(|| format!("the disk of server {sid} has decayed: {what}"));
+            }
+        }
         let site = self.site(sid);
         let server = Server::start(now, &setting, &mut site.storage)?;
         site.server = Some(server);
         site.tick_at = i64::MAX;
-        let epochs = site.storage.epochs();
-        self.note(|| format!("server {sid} starts with {shards} shards and {epochs:?}"));
+        let (epochs, repairs) = (site.storage.epochs(), site.storage.is_repairing);
+        let views = site.storage.views();
+        let lacks = if repairs { ", and lacks something" } else { "" };
+        self.note(|| format!("server {sid} starts with {shards} shards and {epochs:?}{lacks}, {} and {}", brief(views.committed()), brief(views.last_seen())));
+        self.fill_disk(sid);
         self.settle(sid)
     }
 
-    /// Everything works from here on, but for some servers that stay away: a minority of the voters, and any observers.
+    /// Everything works from here on, but for some servers that stay away. The others can go on by what they know: they are
+    /// a quorum of the newest members that any of them has in force, and of those that any has been proposed since.
     pub(super) fn heal_quorum(&mut self) -> Result<(), String> {
-        let voters = self.scenario.voters;
-        let spared = self.chance.below(voters as u64 / 2 + 1) as i64;
-        let first = self.chance.below(voters as u64) as i64;
-        let mut away: Vec<i64> = (0..spared).map(|at| (first + at) % voters + 1).collect();
-        away.extend((voters + 1..=voters + self.scenario.observers).filter(|_| self.chance.percent(50)));
+        let (mut away, mut sids) = (Vec::new(), self.sids());
+        while !sids.is_empty() {
+            let sid = sids.swap_remove(self.chance.below(sids.len() as u64) as usize);
+            let is_spared = self.chance.percent(50);
+            away.push(sid);
+            if !is_spared || !self.can_go_on(&away) {
+                away.pop();
+            }
+        }
         self.note(|| format!("everything heals, but {away:?} stay away"));
         self.repair();
         for sid in away {
@@ -176,6 +218,20 @@ impl World {
             self.crash(sid);
         }
         Ok(())
+    }
+
+    fn can_go_on(&self, away: &[i64]) -> bool {
+        let there: Vec<(ServerId, Views)> = self
+            .sites
+            .iter()
+            .filter(|(sid, site)| !away.contains(sid) && !site.storage.is_repairing)
+            .map(|(sid, site)| (ServerId(*sid), site.storage.views()))
+            .collect();
+        let newest = there.iter().map(|(_, views)| views.committed()).max_by_key(|ensemble| ensemble.version());
+        let Some(newest) = newest else { return false };
+        let proposed = there.iter().map(|(_, views)| views.last_seen());
+        let proposed = proposed.filter(|ensemble| ensemble.version() > newest.version());
+        proposed.chain([newest]).all(|ensemble| ensemble.has_quorum(there.iter().map(|(sid, _)| sid)))
     }
 
     /// Everything works from here on.
@@ -199,6 +255,8 @@ impl World {
             let site = self.site(sid);
             site.disk_ms = 2;
             site.paused_until = 0;
+            site.full_until = 0;
+            site.decays = false;
             if let Some(server) = &mut site.server {
                 (server.fuse, server.fault) = (None, None);
             }

@@ -11,7 +11,7 @@ use super::clients::Client;
 use super::met::Met;
 use super::server::{Effect, Server, Storage};
 use crate::node::Input;
-use crate::peer::ensemble::Ensemble;
+use crate::peer::ensemble::{Ensemble, ServerId};
 use crate::peer::mistake::Mistake;
 use crate::role::{self, Now};
 use crate::wal::disk::Chance;
@@ -42,6 +42,12 @@ const NOTES_MAX: usize = 100_000;
 pub struct Scenario {
     pub voters: i64,
     pub observers: i64,
+    /// Servers that the members do not list at first.
+    pub spares: i64,
+    /// Whether clients ask for other members.
+    pub reconfigures: bool,
+    /// Whether disks give back something else than they were given.
+    pub decays: bool,
     /// Bytes of recent transactions that servers keep for learners.
     pub history_bytes_max: usize,
     pub mistake: Option<Mistake>,
@@ -75,7 +81,6 @@ pub struct World {
     order: u64,
     events: BinaryHeap<Reverse<(i64, u64)>>,
     bodies: BTreeMap<u64, Event>,
-    ensemble: Arc<Ensemble>,
     pub sites: BTreeMap<i64, Site>,
     network: Network,
     pub clients: Vec<Client>,
@@ -93,13 +98,15 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, scenario: Scenario, traced: bool) -> Result<World, String> {
-        let sids = 1..=scenario.voters + scenario.observers;
-        let line = |sid: i64| {
-            let kind = if sid > scenario.voters { "observer" } else { "participant" };
-            format!("server.{sid}=s{sid}:2888:3888:{kind}")
+        let listed = scenario.voters + scenario.observers;
+        let sids = 1..=listed + scenario.spares;
+        let line = |sid: i64, votes: bool| {
+            let kind = if votes { "participant" } else { "observer" };
+            format!("server.{sid}=s{sid}:2888:3888:{kind};2181\n")
         };
-        let text: Vec<String> = sids.clone().map(line).collect();
-        let ensemble = Ensemble::parse(&text.join("\n")).map_err(|problem| format!("{problem:?}"))?;
+        let text: String = (1..=listed).map(|sid| line(sid, sid <= scenario.voters)).collect();
+        let parsed = |text: &str| Ensemble::parse(text).map_err(|problem| format!("{problem:?}"));
+        let ensemble = Arc::new(parsed(&format!("{text}version=0"))?);
         let mut world = World {
             scenario,
             chance: Chance::new(seed),
@@ -107,13 +114,12 @@ impl World {
             order: 0,
             events: BinaryHeap::new(),
             bodies: BTreeMap::new(),
-            ensemble: Arc::new(ensemble),
             sites: BTreeMap::new(),
             network: Network::default(),
-            clients: (0..CLIENTS).map(|_| Client::default()).collect(),
+            clients: (0..CLIENTS).map(Client::new).collect(),
             wires: BTreeMap::new(),
             wire_count: 0,
-            checker: Checker::default(),
+            checker: Checker::new(Arc::clone(&ensemble)),
             met: Met::default(),
             at_peace: false,
             quiet: 0..0,
@@ -121,7 +127,12 @@ impl World {
             digest: DefaultHasher::new(),
         };
         for sid in sids {
-            world.sites.insert(sid, Site::new(&mut world.chance));
+            // Who is not a member names them all, and itself, as somebody who votes or not.
+            let own = match sid > listed {
+                true => Arc::new(parsed(&format!("{text}{}version=0", line(sid, world.chance.percent(50))))?),
+                false => Arc::clone(&ensemble),
+            };
+            world.sites.insert(sid, Site::new(&mut world.chance, own));
             world.after(1 + sid, Event::Restart(sid, 0));
         }
         for client in 0..CLIENTS {
@@ -139,10 +150,7 @@ impl World {
         let (before, acknowledged) = (self.checker.len(), self.checker.acknowledged());
         self.run_until(TROUBLE_MS + PEACE_MS)?;
         if self.checker.len() < before + PROGRESS || self.checker.acknowledged() <= acknowledged {
-            let plight =
-                |site: &Site| site.server.as_ref().map(|server| (server.node.standing(), server.node.plight()));
-            let plights: Vec<_> = self.sites.values().map(plight).collect();
-            return Err(format!("a healed quorum does not go on: {plights:?}"));
+            return Err(format!("a healed quorum does not go on: {}", self.plights()));
         }
         self.heal();
         self.at_peace = true;
@@ -160,14 +168,26 @@ impl World {
         let until = self.now + PEACE_MS;
         while !holds(self) {
             if self.now >= until {
-                let ends: Vec<_> =
-                    self.sites.values().filter_map(|site| Some(site.server.as_ref()?.published)).collect();
-                let remains = self.checker.timeline.remains();
-                return Err(format!("{otherwise}: {ends:?}, all: {}, remains: {remains:?}", self.checker.last()));
+                let (all, remains) = (self.checker.last(), self.checker.timeline.remains());
+                return Err(format!("{otherwise}, all {all}, remains {remains:?}: {}", self.plights()));
             }
             self.run_until(self.now + 20)?;
         }
         Ok(())
+    }
+
+    /// What everybody is at.
+    fn plights(&self) -> String {
+        let plight = |(sid, site): (&i64, &Site)| {
+            let views = site.storage.views();
+            let members = [views.committed(), views.last_seen()].map(|ensemble| brief(ensemble));
+            let state = site.server.as_ref().map(|server| {
+                format!("{:?}, {}, published {}", server.node.standing(), server.node.plight(), server.published)
+            });
+            format!("server {sid}: {}, members {members:?}", state.unwrap_or_else(|| "down".to_owned()))
+        };
+        let members = brief(self.checker.timeline.members.current());
+        self.sites.iter().map(plight).chain([format!("members {members}")]).collect::<Vec<_>>().join("; ")
     }
 
     fn sum_up(&mut self) {
@@ -176,7 +196,14 @@ impl World {
         self.met.add_to("expiries", self.checker.timeline.expired);
         self.met.add_to("failed writes", self.checker.timeline.failed);
         self.met.add_to("multis", self.checker.timeline.multis);
+        self.met.add_to("reconfigurations", self.checker.timeline.members.changes() as u64);
+        let drifting = self.sites.values().filter(|site| site.drifts()).count();
+        self.met.add_to("drifting clocks", drifting as u64);
         for Site { storage, .. } in self.sites.values() {
+            self.met.add_to("torn batches", storage.torn_tails);
+            self.met.add_to("covered damage", storage.covered);
+            self.met.add_to("things set aside", storage.set_asides);
+            self.met.add_to("repaired members", storage.repairs);
             self.met.add_to("lost pages", u64::from(storage.lost_pages));
             self.met.add_to("checkpoints", storage.checkpoints);
             self.met.add_to("installed snapshots", storage.snapshots);
@@ -215,11 +242,14 @@ impl World {
         self.sites.keys().copied().collect()
     }
 
+    /// Whether all members are in step. Who is a member no more, or not yet, need not be.
     fn is_at_rest(&self) -> bool {
-        let last = self.checker.last();
-        self.sites.values().all(|site| {
+        let (last, members) = (self.checker.last(), self.checker.timeline.members.current());
+        let are_members = self.sites.iter().filter(|(sid, _)| members.member(ServerId(**sid)).is_some());
+        are_members.map(|(_, site)| site).all(|site| {
             let server = site.server.as_ref();
-            server.is_some_and(|server| server.published == last && server.node.standing().serves())
+            let is_whole = !site.storage.is_repairing;
+            is_whole && server.is_some_and(|server| server.published == last && server.node.standing().serves())
         })
     }
 
@@ -253,6 +283,11 @@ impl World {
         self.quiet.contains(&self.now)
     }
 
+    /// Whether clients may ask for other members.
+    pub fn may_reconfigure(&self) -> bool {
+        self.scenario.reconfigures && self.now < TROUBLE_MS
+    }
+
     pub fn client_acts_after(&mut self, ms: i64, client: usize) {
         self.after(ms, Event::Client(client));
     }
@@ -268,6 +303,9 @@ impl World {
             }
         }
         (self.now, self.order, std::mem::discriminant(&event)).hash(&mut self.digest);
+        if let Some(sid) = self.whose(&event) {
+            self.fill_disk(sid);
+        }
         match event {
             Event::Tick(sid) => {
                 if self.sites[&sid].tick_at <= self.now {
@@ -418,8 +456,15 @@ impl World {
                 }
                 Effect::Applied(zxid, bytes) => {
                     (sid, zxid.0).hash(&mut self.digest);
+                    let changes = self.checker.timeline.members.changes();
                     self.checker.applied(sid, zxid, &bytes)?;
+                    if self.checker.timeline.members.changes() > changes {
+                        let members = brief(self.checker.timeline.members.current());
+                        self.note(|| format!("server {sid} is the first to have the members {members}"));
+                    }
                 }
+                Effect::Holds(zxid, bytes) => self.checker.holds(sid, zxid, bytes),
+                Effect::Drops(behind) => self.checker.drops(sid, behind),
                 Effect::Published(zxid) => is_due |= zxid.0 % 4 == 0,
                 Effect::Peer(action) => self.carry_out(sid, action)?,
             }
@@ -503,6 +548,13 @@ impl World {
         self.met.count("compared states");
         self.checker.shows(sid, zxid, &state)
     }
+}
+
+/// Members on one line: the version, who votes, who observes.
+fn brief(ensemble: &Ensemble) -> String {
+    let sids = |sids: &mut dyn Iterator<Item = ServerId>| sids.map(|sid| sid.0).collect::<Vec<_>>();
+    let (voters, observers) = (sids(&mut ensemble.voters()), sids(&mut ensemble.observers()));
+    format!("{:x} {voters:?} {observers:?}", ensemble.version())
 }
 
 const _: () = assert!(super::server::TICK_MS * 10 < PEACE_MS);

@@ -102,6 +102,13 @@ impl Network {
         Some((number, usize::from(conn.ends[0] != (sid, name))))
     }
 
+    /// Whether two servers have made another connection since this one.
+    pub fn is_overtaken(&self, number: u64, from: i64, to: i64) -> bool {
+        let ends = |conn: &Conn| [conn.ends[0].0, conn.ends[1].0];
+        let newer = self.conns.range(number + 1..).map(|(_, conn)| ends(conn));
+        newer.into_iter().any(|[a, b]| (a, b) == (from, to) || (b, a) == (from, to))
+    }
+
     /// The names that a server has given.
     pub fn names(&self, sid: i64) -> Vec<Name> {
         self.names.keys().filter(|(of, _)| *of == sid).map(|(_, name)| *name).collect()

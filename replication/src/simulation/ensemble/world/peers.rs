@@ -60,7 +60,9 @@ impl World {
                     let Mode::Leading { epoch } = server.node.role().mode() else {
                         return Err(format!("server {sid} leads and its role does not"));
                     };
-                    self.checker.leads(sid, epoch, server.log_base(), server.log())?;
+                    let adopted = self.sites.iter().filter(|(_, site)| site.storage.epochs().current >= epoch);
+                    let adopted = adopted.map(|(sid, _)| ServerId(*sid)).collect();
+                    self.checker.leads(sid, epoch, &adopted, server.log_base(), server.log())?;
                 }
             }
             other => return Err(format!("nobody carries out {other:?}")),
@@ -118,6 +120,9 @@ impl World {
             let Some((_, parcel)) = conn.queues[end].pop_front() else { return Ok(()) };
             if !conn.open[1 - end] {
                 continue;
+            }
+            if matches!(parcel, Parcel::Bytes(_)) && self.network.is_overtaken(number, from, to) {
+                self.met.count("overtaken messages");
             }
             let input = match (&parcel, name) {
                 (Parcel::Bytes(bytes), Name::Link(link)) => Input::LinkBytes(link, bytes),

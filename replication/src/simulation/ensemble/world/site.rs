@@ -1,8 +1,10 @@
 //! A place for a server: its disk, its clocks, and what is wrong with it.
 
 use super::super::server::{Server, Storage};
+use crate::peer::ensemble::Ensemble;
 use crate::role::Now;
 use crate::wal::disk::Chance;
+use std::sync::Arc;
 
 pub struct Site {
     pub storage: Storage,
@@ -13,6 +15,10 @@ pub struct Site {
     pub paused_until: i64,
     /// It is not started before everything heals.
     pub stays_down: bool,
+    /// Something on its disk decays before it is started again.
+    pub decays: bool,
+    /// Its disk is full.
+    pub full_until: i64,
     /// Its clocks: where they began, and how much they are fast, in thousandths.
     mono_ms: i64,
     pub wall_ms: i64,
@@ -29,14 +35,16 @@ pub struct Site {
 }
 
 impl Site {
-    pub fn new(chance: &mut Chance) -> Site {
+    pub fn new(chance: &mut Chance, members: Arc<Ensemble>) -> Site {
         Site {
-            storage: Storage::default(),
+            storage: Storage::new(members),
             server: None,
             life: 0,
             tick_at: 0,
             paused_until: 0,
             stays_down: false,
+            decays: false,
+            full_until: 0,
             mono_ms: chance.below(100_000) as i64,
             wall_ms: 1_700_000_000_000 + chance.below(5_000) as i64,
             drift: chance.below(41) as i64 - 20,
@@ -49,6 +57,11 @@ impl Site {
             has_manifest: false,
             has_view_step: false,
         }
+    }
+
+    /// Whether its clocks are fast or slow.
+    pub fn drifts(&self) -> bool {
+        self.drift != 0
     }
 
     /// What its clocks say at a moment of the simulation.
