@@ -58,7 +58,8 @@ impl World {
 
     /// A list that leaves something to somebody, and keeps something from somebody, or nothing from anybody.
     fn some_acl(&mut self) -> AclSpec {
-        let entry = |perms, scheme: &str, id: &str| AclEntry { perms, scheme: Some(scheme.into()), id: Some(id.into()) };
+        let entry =
+            |perms, scheme: &str, id: &str| AclEntry { perms, scheme: Some(scheme.into()), id: Some(id.into()) };
         let everybody = |perms| entry(perms, "world", "anyone");
         AclSpec::List(Some(match self.chance.below(6) {
             0 => vec![everybody(1), entry(31, "digest", ANN)],

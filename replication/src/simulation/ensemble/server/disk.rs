@@ -3,9 +3,9 @@
 use super::super::super::disk::Files;
 use super::{Cutting, Effect, Server, Taking, usage};
 use crate::node::{Epochs, Input};
+use crate::peer::ensemble::{Ensemble, Views};
 use crate::role::{self, Now};
 use crate::wal::disk::{Chance, Disk};
-use crate::peer::ensemble::{Ensemble, Views};
 use engine::partition::{LogAction, Manifest};
 use engine::zxid::Zxid;
 use std::ops::Bound;
@@ -93,6 +93,11 @@ impl Storage {
             log_reads: 0,
             failures: 0,
         }
+    }
+
+    /// An operator names the members.
+    pub fn told(&mut self, members: Arc<Ensemble>) {
+        (self.members, self.last_seen) = (Arc::clone(&members), members);
     }
 
     /// The configurations, as they are on disk.

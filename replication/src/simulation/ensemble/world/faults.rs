@@ -2,10 +2,11 @@
 
 use super::super::server::{DiskFault, ENOSPC, Server, Setting};
 use super::network::Parcel;
-use super::{Event, TROUBLE_MS, World, brief};
+use super::{Event, TROUBLE_MS, World, brief, first_members};
 use crate::node::Standing;
 use crate::peer::ensemble::{ServerId, Views};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 impl World {
     pub(super) fn fault(&mut self) -> Result<(), String> {
@@ -97,9 +98,10 @@ impl World {
     /// Whether a quorum stays whole if this server loses something too.
     fn may_decay(&self, sid: i64) -> bool {
         let voters = self.scenario.voters;
-        let lost = self.sites.iter().filter(|(other, site)| {
-            (1..=voters).contains(*other) && **other != sid && site.storage.is_repairing
-        });
+        let lost = self
+            .sites
+            .iter()
+            .filter(|(other, site)| (1..=voters).contains(*other) && **other != sid && site.storage.is_repairing);
         sid > voters || (lost.count() as i64) < (voters - 1) / 2
     }
 
@@ -187,6 +189,7 @@ impl World {
                 self.note(|| format!("the disk of server {sid} has decayed: {what}"));
             }
         }
+        self.name_members(sid)?;
         let site = self.site(sid);
         let server = Server::start(now, &setting, &mut site.storage)?;
         site.server = Some(server);
@@ -194,9 +197,33 @@ impl World {
         let (epochs, repairs) = (site.storage.epochs(), site.storage.is_repairing);
         let views = site.storage.views();
         let lacks = if repairs { ", and lacks something" } else { "" };
-        self.note(|| format!("server {sid} starts with {shards} shards and {epochs:?}{lacks}, {} and {}", brief(views.committed()), brief(views.last_seen())));
+        self.note(|| {
+            format!(
+                "server {sid} starts with {shards} shards and {epochs:?}{lacks}, {} and {}",
+                brief(views.committed()),
+                brief(views.last_seen())
+            )
+        });
         self.fill_disk(sid);
         self.settle(sid)
+    }
+
+    /// A server that has been taken out, and has to start anew, does not know where to find anybody who knows where it is:
+    /// its operator names it the members again, and itself, as before a server joins for the first time.
+    fn name_members(&mut self, sid: i64) -> Result<(), String> {
+        let (own, views) = (ServerId(sid), self.sites[&sid].storage.views());
+        if views.committed().member(own).is_some() || views.last_seen().member(own).is_some() {
+            return Ok(());
+        }
+        let current = Arc::clone(self.checker.timeline.members.current());
+        let votes = self.chance.percent(50);
+        let members = match current.member(own) {
+            Some(_) => current.with_version(0),
+            None => first_members(&current, sid, votes)?,
+        };
+        self.note(|| format!("server {sid} is told the members {}", brief(&members)));
+        self.site(sid).storage.told(Arc::new(members));
+        Ok(())
     }
 
     /// Everything works from here on, but for some servers that stay away. The others can go on by what they know: they are

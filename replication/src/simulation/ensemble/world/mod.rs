@@ -100,12 +100,7 @@ impl World {
     pub fn new(seed: u64, scenario: Scenario, traced: bool) -> Result<World, String> {
         let listed = scenario.voters + scenario.observers;
         let sids = 1..=listed + scenario.spares;
-        let line = |sid: i64, votes: bool| {
-            let kind = if votes { "participant" } else { "observer" };
-            format!("server.{sid}=s{sid}:2888:3888:{kind};2181\n")
-        };
         let text: String = (1..=listed).map(|sid| line(sid, sid <= scenario.voters)).collect();
-        let parsed = |text: &str| Ensemble::parse(text).map_err(|problem| format!("{problem:?}"));
         let ensemble = Arc::new(parsed(&format!("{text}version=0"))?);
         let mut world = World {
             scenario,
@@ -129,7 +124,7 @@ impl World {
         for sid in sids {
             // Who is not a member names them all, and itself, as somebody who votes or not.
             let own = match sid > listed {
-                true => Arc::new(parsed(&format!("{text}{}version=0", line(sid, world.chance.percent(50))))?),
+                true => Arc::new(first_members(&ensemble, sid, world.chance.percent(50))?),
                 false => Arc::clone(&ensemble),
             };
             world.sites.insert(sid, Site::new(&mut world.chance, own));
@@ -548,6 +543,22 @@ impl World {
         self.met.count("compared states");
         self.checker.shows(sid, zxid, &state)
     }
+}
+
+fn line(sid: i64, votes: bool) -> String {
+    let kind = if votes { "participant" } else { "observer" };
+    format!("server.{sid}=s{sid}:2888:3888:{kind};2181\n")
+}
+
+fn parsed(text: &str) -> Result<Ensemble, String> {
+    Ensemble::parse(text).map_err(|problem| problem.to_string())
+}
+
+/// What a server that is to join is told: the members, and itself.
+fn first_members(members: &Ensemble, sid: i64, votes: bool) -> Result<Ensemble, String> {
+    let lines = members.text().lines().filter(|line| !line.starts_with("version"));
+    let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+    parsed(&format!("{text}{}version=0", line(sid, votes)))
 }
 
 /// Members on one line: the version, who votes, who observes.
