@@ -133,6 +133,9 @@ impl Server {
                     if epochs.accepted < before.accepted || epochs.current < before.current {
                         return Err(format!("promises go back from {before:?} to {epochs:?}"));
                     }
+                    if epochs.current > epochs.accepted {
+                        return Err(format!("the history of an epoch is taken that was not promised: {epochs:?}"));
+                    }
                     if self.fault.take().is_some() {
                         self.stopped = Some("its promises cannot be written down");
                         return Ok(());

@@ -153,6 +153,9 @@ impl Server {
         effects.push_back(Effect::Published(published));
         let wal = WalWriter::resume(wal_config(), recovered);
         let epochs = *storage.epochs.get_or_insert(Epochs { accepted: last.epoch(), current: last.epoch() });
+        if last.epoch() > epochs.accepted {
+            return Err(format!("server {sid} has {last} in its log and has promised {epochs:?}"));
+        }
         let start = NodeStart {
             role,
             last: wal.durable(),
