@@ -76,7 +76,7 @@ const SHARE: u64 = 24;
 
 fn scenario(seed: u64, mistake: Option<Mistake>) -> Scenario {
     let (voters, observers, spares) = [(3, 0, 0), (3, 1, 0), (5, 0, 0), (3, 0, 2)][(seed % 4) as usize];
-    let decays = seed % 4 == 0 || seed % 4 == 2;
+    let decays = matches!(seed % 4, 0 | 2);
     let reconfigures = seed % 4 == 3 || seed % 8 == 5;
     let history_bytes_max = [64 << 20, 64 << 20, 8 << 10][(seed % 3) as usize];
     Scenario { voters, observers, spares, reconfigures, decays, history_bytes_max, mistake }
