@@ -109,9 +109,10 @@ fn lay_out(args: &EnsembleArgs) -> Result<Vec<Member>, String> {
         let failed = |path: &Path, problem: io::Error| format!("{}: {problem}", path.display());
         fs::create_dir_all(&folder).map_err(|problem| failed(&folder, problem))?;
         let folder = fs::canonicalize(&folder).map_err(|problem| failed(&folder, problem))?;
+        // Servers on one machine are not bound to its processors: all would be bound to the first ones.
         let config = format!(
             "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir={}\nadmin.enableServer=false\n4lw.commands.whitelist=*\n\
-             {alone}{lines}",
+             pinCores=false\n{alone}{lines}",
             folder.display()
         );
         for (name, text) in [("zoo.cfg", config), ("myid", format!("{number}\n"))] {

@@ -11,6 +11,20 @@ pub struct CoreThread {
     pub replication: bool,
 }
 
+/// Whether threads are bound to processors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pinning {
+    /// Where they fill the machine: then every one has a processor of its own to keep its caches on. With processors to
+    /// spare the scheduler may move a thread away from interrupts, and from other servers, which would all have been
+    /// bound to the same first processors.
+    #[default]
+    Auto,
+    /// In every case.
+    Always,
+    /// In none.
+    Never,
+}
+
 /// All threads of the hot path. Thread `i` hosts shard `i`; a replication thread of its own comes last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CorePlan {
@@ -25,11 +39,16 @@ impl CorePlan {
     /// Plans for the processors `usable` (as the system numbers them), with `shard_cores` shards or, if `None`, one per
     /// core, less the replication role's own where it has one, and never more than `partitions`. Shards may exceed
     /// cores: then threads share them.
-    pub fn new(usable: &[usize], shard_cores: Option<u16>, partitions: u32, pin: bool) -> CorePlan {
+    pub fn new(usable: &[usize], shard_cores: Option<u16>, partitions: u32, pinning: Pinning) -> CorePlan {
         let own_replication = usable.len() >= CORES_FOR_OWN_REPLICATION;
         let shard_cpus = if own_replication { &usable[..usable.len() - 1] } else { usable };
         let limit = u16::try_from(partitions).unwrap_or(u16::MAX).max(1);
         let shards = shard_cores.unwrap_or_else(|| u16::try_from(shard_cpus.len()).unwrap_or(u16::MAX)).clamp(1, limit);
+        let pin = match pinning {
+            Pinning::Auto => usize::from(shards) + usize::from(own_replication) >= usable.len(),
+            Pinning::Always => true,
+            Pinning::Never => false,
+        };
         let at = |index: usize| shard_cpus.get(index % shard_cpus.len().max(1)).copied().filter(|_| pin);
         let mut threads: Vec<CoreThread> = (0..shards)
             .map(|shard| CoreThread {
@@ -72,7 +91,7 @@ mod tests {
 
     fn plan(cores: usize, shards: Option<u16>) -> CorePlan {
         let usable: Vec<usize> = (0..cores).collect();
-        CorePlan::new(&usable, shards, 64, true)
+        CorePlan::new(&usable, shards, 64, Pinning::Always)
     }
 
     fn shape(plan: &CorePlan) -> Vec<(Option<usize>, Option<u16>, bool)> {
@@ -109,10 +128,20 @@ mod tests {
 
     #[test]
     fn odd_inputs_still_give_a_plan() {
-        assert_eq!(shape(&CorePlan::new(&[], None, 64, true)), [(None, Some(0), true)]);
-        assert_eq!(shape(&CorePlan::new(&[5], Some(0), 64, true)), [(Some(5), Some(0), true)]);
-        assert_eq!(CorePlan::new(&(0..128).collect::<Vec<_>>(), None, 64, true).shards(), 64);
-        assert_eq!(CorePlan::new(&[3, 9], None, 64, false).threads()[1].cpu, None);
+        assert_eq!(shape(&CorePlan::new(&[], None, 64, Pinning::Always)), [(None, Some(0), true)]);
+        assert_eq!(shape(&CorePlan::new(&[5], Some(0), 64, Pinning::Always)), [(Some(5), Some(0), true)]);
+        assert_eq!(CorePlan::new(&(0..128).collect::<Vec<_>>(), None, 64, Pinning::Always).shards(), 64);
+        assert_eq!(CorePlan::new(&[3, 9], None, 64, Pinning::Never).threads()[1].cpu, None);
+    }
+
+    #[test]
+    fn threads_are_bound_by_themselves_only_where_they_fill_the_machine() {
+        let bound = |cores: usize, shards| {
+            let usable: Vec<usize> = (0..cores).collect();
+            CorePlan::new(&usable, shards, 64, Pinning::Auto).threads().iter().all(|thread| thread.cpu.is_some())
+        };
+        assert!(bound(1, None) && bound(2, None) && bound(8, None) && bound(2, Some(4)) && bound(8, Some(7)));
+        assert!(!bound(2, Some(1)) && !bound(8, Some(6)) && !bound(0, None) && !bound(100, None));
     }
 
     proptest! {
@@ -121,7 +150,7 @@ mod tests {
             cores in 0usize..130, shards in proptest::option::of(0u16..300), log in 0u32..10
         ) {
             let usable: Vec<usize> = (0..cores).map(|core| core * 2).collect();
-            let plan = CorePlan::new(&usable, shards, 1 << log, true);
+            let plan = CorePlan::new(&usable, shards, 1 << log, Pinning::Always);
             prop_assert_eq!(plan.threads().iter().filter(|thread| thread.replication).count(), 1);
             prop_assert!(plan.threads()[plan.replication_thread()].replication);
             for shard in 0..plan.shards() {

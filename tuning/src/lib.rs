@@ -23,7 +23,7 @@ pub mod raw;
 pub mod zoo_cfg;
 
 pub use config::{Config, EnsembleConfig, LocalConfig};
-pub use core_plan::CorePlan;
+pub use core_plan::{CorePlan, Pinning};
 pub use flags::ServeArgs;
 pub use limits::Limits;
 pub use problem::{ConfigError, Warning};

@@ -9,7 +9,7 @@ use super::predict::{Prediction, Setting, ceiling, kinds, predict};
 use super::simulate::LOG_WRITE_BYTES;
 use super::space::{Space, disk_bytes_per_request, network_bytes_per_request, space};
 use serde::{Deserialize, Serialize};
-use tuning::CorePlan;
+use tuning::{CorePlan, Pinning};
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// A resource used beyond this share is what limits.
@@ -61,7 +61,7 @@ pub struct Answer {
 /// Where the servers of a deployment run their threads.
 pub fn setting(deployment: &Deployment) -> Setting {
     let usable: Vec<usize> = (0..deployment.machine.cores).collect();
-    let plan = CorePlan::new(&usable, None, 64, true);
+    let plan = CorePlan::new(&usable, None, 64, Pinning::Auto);
     Setting {
         generator_threads: None,
         client_trip_us: deployment.client_round_trip.0.as_secs_f64() * 1e6,

@@ -1,7 +1,7 @@
 //! A configuration for a host, with the reason beside each value, as a `zoo.cfg`.
 
 use super::Wishes;
-use crate::core_plan::CorePlan;
+use crate::core_plan::{CorePlan, Pinning};
 use crate::limits::{LimitInputs, Limits, RECEIVE_BUFFER_BYTES};
 use hardware::probe::{AppendMethod, Processors, Report};
 use serde::Serialize;
@@ -73,7 +73,7 @@ impl Recommendation {
         let (cores, why_cores) = cores(processors, quota);
         let pin = quota.is_none();
         let partitions = partitions(cores.len());
-        let plan = CorePlan::new(&cores, None, partitions, pin);
+        let plan = CorePlan::new(&cores, None, partitions, if pin { Pinning::Always } else { Pinning::Never });
         let shards = usize::from(plan.shards());
         let replication = plan.threads().get(plan.replication_thread());
         let replication_alone = replication.is_some_and(|thread| thread.shard.is_none());

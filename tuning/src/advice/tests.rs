@@ -232,7 +232,7 @@ fn the_configuration_says_what_it_recommends() {
     assert_eq!((config.local.host.shard_cores, config.local.host.partitions), (Some(7), 64));
     assert_eq!((recommendation.replication_processor, recommendation.replication_alone), (Some(7), true));
     assert_eq!(recommendation.shard_processors, [0, 1, 2, 3, 4, 5, 6]);
-    assert!(config.local.host.pin_cores);
+    assert_eq!(config.local.host.pin_cores, crate::Pinning::Always);
     assert_eq!(config.local.storage.wal_segment_bytes, 64 << 20);
     assert_eq!(config.local.client.listen_backlog, Some(8192));
     assert_eq!(config.local.throttle.global_outstanding_limit, 20_000);
@@ -249,7 +249,8 @@ fn the_configuration_says_what_it_recommends() {
     assert!(text.contains(&format!("mailboxes: {} messages", limits.mailbox_slots)), "{text}");
     assert!(text.contains(&format!("receive buffers: {} of", limits.receive_buffers_per_core)), "{text}");
     // The plan of the server agrees with the one that was shown.
-    let plan = crate::CorePlan::new(&(0..8).collect::<Vec<_>>(), config.local.host.shard_cores, 64, true);
+    let plan =
+        crate::CorePlan::new(&(0..8).collect::<Vec<_>>(), config.local.host.shard_cores, 64, crate::Pinning::Always);
     assert_eq!(plan.threads()[plan.replication_thread()].cpu, Some(7));
 }
 

@@ -9,6 +9,7 @@ pub mod values;
 pub use member::{Member, Role};
 pub use values::{DigestAlgorithm, FourLetterWhitelist, LogFormat, LogLevel};
 
+use crate::core_plan::Pinning;
 use std::path::PathBuf;
 
 /// A validated configuration.
@@ -300,8 +301,8 @@ pub struct HostConfig {
     pub shard_cores: Option<u16>,
     /// `partitions`: a power of two, fixed when the data directory is made. 64 unless set.
     pub partitions: u32,
-    /// `pinCores`: whether threads are bound to their cores.
-    pub pin_cores: bool,
+    /// `pinCores`: whether threads are bound to their cores; `auto` unless set.
+    pub pin_cores: Pinning,
     /// `spinMicros`: how long a core polls before it sleeps while something is in flight. Costs CPU, saves a wake-up.
     pub spin_us: u32,
     /// `logLevel`.

@@ -7,6 +7,7 @@ use super::{
     LocalConfig, Member, NodesConfig, SessionConfig, StorageConfig, ThrottleConfig, membership,
 };
 use crate::catalog::{self, Effect};
+use crate::core_plan::Pinning;
 use crate::problem::{ConfigError, Warning, WarningKind};
 use crate::raw::RawConfig;
 use std::net::IpAddr;
@@ -356,7 +357,12 @@ fn read_host(reader: &mut Reader<'_>) -> HostConfig {
     HostConfig {
         shard_cores,
         partitions,
-        pin_cores: reader.boolean("pinCores", true),
+        pin_cores: reader.word("pinCores", "auto, true or false", Pinning::Auto, |word| match word {
+            "auto" => Some(Pinning::Auto),
+            "true" => Some(Pinning::Always),
+            "false" => Some(Pinning::Never),
+            _ => None,
+        }),
         spin_us: reader.number("spinMicros", 0..=10_000, 20),
         log_level: reader
             .word("logLevel", "off, error, warn, info, debug or trace", Default::default(), |word| word.parse().ok()),

@@ -258,7 +258,11 @@ fn enforced_authentication_needs_schemes_that_are_there() {
 fn ringkeeper_s_own_keys_are_checked() {
     let (config, _) = loaded("shardCores=4\npartitions=16\npinCores=false\nspinMicros=0\nlogFormat=json\n");
     assert_eq!((config.local.host.shard_cores, config.local.host.partitions), (Some(4), 16));
+    assert_eq!(config.local.host.pin_cores, crate::Pinning::Never);
     assert_eq!(loaded("shardCores=auto\n").0.local.host.shard_cores, None);
+    let pinning = |text: &str| loaded(text).0.local.host.pin_cores;
+    assert_eq!((pinning(""), pinning("pinCores=true\n")), (crate::Pinning::Auto, crate::Pinning::Always));
+    assert!(error("pinCores=yes").contains("auto, true or false"));
     assert!(error("partitions=48").contains("power of two"));
     assert!(error("partitions=2\nshardCores=4").contains("cannot share 2 partitions"));
     assert!(error("walSegmentBytes=1048577").contains("multiple of 4096"));
