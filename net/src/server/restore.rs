@@ -163,9 +163,9 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
     let is_member = context.config.ensemble.is_distributed();
     let Replayed { role, shards, acls, log } = replay_directory(context, is_member)?;
     let zxid = role.committed();
-    let ReplayedLog { wal, recent, recent_after } = log;
+    let ReplayedLog { wal, recent } = log;
     let seat = if is_member {
-        Seat::Member(Box::new(member(context, role, &wal, (recent_after, recent))?))
+        Seat::Member(Box::new(member(context, role, &wal, recent)?))
     } else {
         Seat::Alone(Box::new(role))
     };
@@ -226,12 +226,7 @@ const HISTORY_BYTES: usize = 32 << 20;
 /// Bytes of log segments that a member keeps on disk for them: 100,000 transactions even if each had a block of its own.
 const KEEP_BYTES: u64 = 512 << 20;
 
-fn member(
-    context: &Context,
-    role: Role,
-    wal: &WalHost,
-    (recent_after, recent): (Zxid, VecDeque<(Zxid, Bytes)>),
-) -> Result<MemberHost, RestoreError> {
+fn member(context: &Context, role: Role, wal: &WalHost, recent: Recent) -> Result<MemberHost, RestoreError> {
     let (local, ensemble) = (&context.config.local, &context.config.ensemble);
     let pairs = ensemble.lines.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let members = Arc::new(Ensemble::from_pairs(pairs)?.with_version(ensemble.version));
@@ -271,7 +266,14 @@ fn member(
             force_snapshot: ensemble.force_snapshot_sync,
             history_bytes_max: HISTORY_BYTES,
         },
-        start: NodeStart { role, last: wal.durable(), recent: recent.into(), recent_after, epochs: promised, views },
+        start: NodeStart {
+            role,
+            last: wal.durable(),
+            recent: recent.entries.into(),
+            recent_after: recent.after,
+            epochs: promised,
+            views,
+        },
         epochs,
         has_lost: repair::mark_of(context).is_some(),
         files,
@@ -286,6 +288,9 @@ fn member(
     }))
 }
 
+/// Transactions that are committed in one go: what they come to fits a processor's cache.
+const COMMIT_STEP: usize = 1024;
+
 /// What the role is configured with.
 pub fn role_config(context: &Context) -> RoleConfig {
     let (local, ensemble) = (&context.config.local, &context.config.ensemble);
@@ -295,6 +300,7 @@ pub fn role_config(context: &Context) -> RoleConfig {
         shards: context.topology.shards(),
         outstanding_max: local.throttle.global_outstanding_limit as usize * 32,
         outstanding_bytes_max: 32 << 20,
+        commit_step: COMMIT_STEP,
         skip_acl: context.connection_limits.auth.skip_acl,
         reaper: ReaperConfig {
             check_interval_ms: i64::from(local.nodes.container_check_interval_ms),
@@ -501,9 +507,32 @@ fn remove_strays(context: &Context, shards: &[ShardHost]) -> Result<(), RestoreE
 /// The log, and what a member remembers of its end.
 struct ReplayedLog {
     wal: WalHost,
-    recent: VecDeque<(Zxid, Bytes)>,
+    recent: Recent,
+}
+
+/// The end of a member's log, as much of it as [`HISTORY_BYTES`] hold.
+struct Recent {
     /// The transaction before the first of them.
-    recent_after: Zxid,
+    after: Zxid,
+    entries: VecDeque<(Zxid, Bytes)>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn new(after: Zxid) -> Recent {
+        Recent { after, entries: VecDeque::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, zxid: Zxid, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        self.entries.push_back((zxid, Bytes::copy_from_slice(bytes)));
+        while self.bytes > HISTORY_BYTES
+            && let Some((zxid, dropped)) = self.entries.pop_front()
+        {
+            self.after = zxid;
+            self.bytes -= dropped.len();
+        }
+    }
 }
 
 fn replay_log(
@@ -518,14 +547,27 @@ fn replay_log(
     let mut segments = wal_segments(&context.wal)?;
     let directory = DirectoryId(context.directory_id);
     let mut replay = Replay { role, shards, acls, actions: Vec::new(), failure: None };
+    let mut recent = Recent::new(checkpoint);
     let verdict = judge(&mut segments, directory, base, &mut |zxid, bytes| {
-        if !is_member && zxid > checkpoint {
+        if is_member {
+            recent.push(zxid, bytes);
+        } else {
             replay.committed(zxid, bytes);
         }
     });
     let verdict = match verdict {
         Verdict::Damage(damage) if is_member => {
-            repair::without_covered(context, &mut segments, base, &damage)?.unwrap_or(Verdict::Damage(damage))
+            let verdict = repair::without_covered(context, &mut segments, base, &damage)?;
+            if let Some(recovered) = verdict.as_ref().and_then(Verdict::recovered) {
+                // Reading had stopped at the damage.
+                recent = Recent::new(checkpoint);
+                let (layout, last) = (recovered.layout(), recovered.last());
+                read_again(&mut segments, layout, directory, checkpoint, last, &mut |zxid, bytes| {
+                    recent.push(zxid, bytes);
+                })
+                .map_err(|damage| RestoreError::WalDamage(damage.to_string()))?;
+            }
+            verdict.unwrap_or(Verdict::Damage(damage))
         }
         verdict => verdict,
     };
@@ -543,30 +585,21 @@ fn replay_log(
             return Err(RestoreError::WalDamage(format!("{damage}. {}", damage.remedy(!is_member))));
         }
     };
-    let (mut recent, mut recent_after) = (VecDeque::new(), checkpoint);
     if is_member {
         // Of a member's log only what is known to be committed takes effect; the rest waits for a leader's word.
         let committed = recovered.committed().max(checkpoint);
-        let (layout, last) = (recovered.layout(), recovered.last());
-        let mut recent_bytes = 0;
-        let read = read_again(&mut segments, layout, directory, checkpoint, last, &mut |zxid, bytes| {
+        let layout = recovered.layout();
+        let mut show = |zxid: Zxid, bytes: &[u8]| {
             if zxid <= committed {
                 replay.committed(zxid, bytes);
             } else {
                 replay.uncommitted(zxid, bytes);
             }
-            recent_bytes += bytes.len();
-            recent.push_back((zxid, Bytes::copy_from_slice(bytes)));
-            while recent_bytes > HISTORY_BYTES
-                && let Some((zxid, dropped)) = recent.pop_front()
-            {
-                recent_after = zxid;
-                recent_bytes -= dropped.len();
-            }
-        });
-        if let Err(damage) = read {
-            return Err(RestoreError::WalDamage(damage.to_string()));
-        }
+        };
+        // The end of it is in memory, as a rule all that is wanted.
+        read_again(&mut segments, layout, directory, checkpoint, recent.after, &mut show)
+            .map_err(|damage| RestoreError::WalDamage(damage.to_string()))?;
+        recent.entries.iter().for_each(|(zxid, bytes)| show(*zxid, bytes));
     }
     if let Some(failure) = replay.failure {
         return Err(RestoreError::Wal(failure));
@@ -597,7 +630,7 @@ fn replay_log(
         keep_bytes: KEEP_BYTES,
     };
     let wal = WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone());
-    Ok(ReplayedLog { wal, recent, recent_after })
+    Ok(ReplayedLog { wal, recent })
 }
 
 /// The log's records on their way to the role and the shards.

@@ -39,6 +39,7 @@ fn role_config(sid: i64, shards: u16) -> RoleConfig {
         shards,
         outstanding_max: 1000,
         outstanding_bytes_max: 1 << 30,
+        commit_step: usize::MAX,
         skip_acl: false,
         reaper: ReaperConfig::default(),
         ledger: crate::ledger::LedgerConfig { enforce_quota: false, partitions: PARTITIONS, ..test_config() },
