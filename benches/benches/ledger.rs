@@ -44,6 +44,7 @@ impl Server {
             shards: 4,
             outstanding_max: 1_000,
             outstanding_bytes_max: 4 << 20,
+            commit_step: usize::MAX,
             skip_acl: false,
             reaper: ReaperConfig::default(),
             ledger,

@@ -14,6 +14,7 @@
 //!
 //! The system state (sessions, ACL table, configuration) is the replication role's; here it is bytes.
 
+use super::record::NODE_FIXED;
 use crate::ids::PartitionId;
 use crate::path::HashKey;
 use crate::zxid::Zxid;
@@ -90,6 +91,15 @@ pub enum ManifestError {
     /// Too short, a failed checksum, or values that contradict each other.
     #[error("the checkpoint manifest is damaged ({0}); restore the data directory from a backup")]
     Damaged(&'static str),
+}
+
+impl PartitionCut {
+    /// Nodes for which to make room: as many as there are, unless a log of this length cannot hold them, so that no
+    /// number in a file makes anybody allocate much more than the files are long.
+    pub fn room(&self) -> usize {
+        let log_bytes = self.segments.iter().fold(0_u64, |sum, segment| sum.saturating_add(segment.end));
+        self.nodes.min(log_bytes / NODE_FIXED as u64) as usize
+    }
 }
 
 impl Manifest {

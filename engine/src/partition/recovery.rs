@@ -8,9 +8,7 @@ use super::children::ChildSet;
 use super::index::Index;
 use super::log::Log;
 use super::manifest::{PartitionCut, SegmentCut};
-use super::record::{
-    NODE_FIXED, Record, SEGMENT_HEADER, SegmentIdentity, decode, is_intact, is_node, length, padded, seed_at,
-};
+use super::record::{Record, SEGMENT_HEADER, SegmentIdentity, decode, is_intact, is_node, length, padded, seed_at};
 use super::segment::SegmentBytes;
 use super::types::{Damage, Fault, LogAddress, NodeFacts, NodeImage};
 use crate::ids::PartitionId;
@@ -42,9 +40,7 @@ pub fn recover(
     }
     let log = Log::recovered(cut.partition, cut.generation, found);
     let mut partition = Partition::with_log(cut.partition, log);
-    // The nodes that a log of this length can hold bound what the manifest's number may allocate.
-    let nodes_max = cut.segments.iter().map(|segment| segment.end).sum::<u64>() / NODE_FIXED as u64;
-    partition.index = Index::with_room(cut.nodes.min(nodes_max) as usize);
+    partition.index = Index::with_room(cut.room());
     let mut replay = Replay { partition, orphans: HashMap::new() };
     for (slot, (segment, file)) in cut.segments.iter().zip(files).enumerate() {
         replay.segment(segment, &**file, slot as u16)?;

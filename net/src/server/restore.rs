@@ -1,7 +1,7 @@
 //! From a data directory to shards, ledger and log, as they were.
 //!
 //! 1. The manifest names, per partition, the segments of its log and where they end. The partitions are rebuilt from
-//!    them on all processors at once; what each node is goes to the ledger on the way.
+//!    them on all processors at once, each together with what the ledger is to know of its nodes.
 //! 2. The write-ahead log is judged. What is whole behind the manifest's zxid is replayed through the role, as it was
 //!    committed: an ensemble of one has committed what its log holds. Of a member's log only what is known to be committed
 //!    takes effect; the rest waits for an established leader's word.
@@ -21,13 +21,15 @@ use super::wal_host::{WalHost, WalPlace, segment_file, segment_sequence};
 use bytes::Bytes;
 use engine::acl::AclTable;
 use engine::ids::{PartitionId, ShardId};
-use engine::partition::{Damage, Manifest, ManifestError, NodeFacts, Partition, PartitionCut, SegmentBytes, recover};
+use engine::partition::{Damage, Manifest, ManifestError, Partition, PartitionCut, SegmentBytes, recover};
 use engine::shard::{Shard, ShardConfig};
 use engine::txn::{Txn, TxnHeader};
 use engine::zxid::Zxid;
 use hardware::block_file::{BlockFile, PreferDirect, WriteSync};
 use hardware::mapping::MappedSegment;
-use replication::ledger::{LedgerConfig, LedgerLoader, LoadError, NodeFact, Schemes, SubtreeUsage};
+use replication::ledger::{
+    LedgerConfig, LedgerLoader, LoadError, LoadedPart, NodeFact, PartLoader, Schemes, SubtreeUsage,
+};
 use replication::node::{NodeConfig, NodeStart};
 use replication::peer::ensemble::{Ensemble, EnsembleError, ServerId, Views};
 use replication::role::{Action, Input, Now, ReaperConfig, Role, RoleConfig, SystemState, SystemStateError};
@@ -35,12 +37,12 @@ use replication::wal::read::replay as read_again;
 use replication::wal::{
     Checkpoint, DirectoryId, SegmentSeq, SegmentSource, Verdict, WalConfig, WalWriter, recover as judge,
 };
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -161,9 +163,9 @@ pub fn restore(context: &Context) -> Result<Restored, RestoreError> {
     let is_member = context.config.ensemble.is_distributed();
     let Replayed { role, shards, acls, log } = replay_directory(context, is_member)?;
     let zxid = role.committed();
-    let ReplayedLog { wal, recent, recent_after } = log;
+    let ReplayedLog { wal, recent } = log;
     let seat = if is_member {
-        Seat::Member(Box::new(member(context, role, &wal, (recent_after, recent))?))
+        Seat::Member(Box::new(member(context, role, &wal, recent)?))
     } else {
         Seat::Alone(Box::new(role))
     };
@@ -224,12 +226,7 @@ const HISTORY_BYTES: usize = 32 << 20;
 /// Bytes of log segments that a member keeps on disk for them: 100,000 transactions even if each had a block of its own.
 const KEEP_BYTES: u64 = 512 << 20;
 
-fn member(
-    context: &Context,
-    role: Role,
-    wal: &WalHost,
-    (recent_after, recent): (Zxid, VecDeque<(Zxid, Bytes)>),
-) -> Result<MemberHost, RestoreError> {
+fn member(context: &Context, role: Role, wal: &WalHost, recent: Recent) -> Result<MemberHost, RestoreError> {
     let (local, ensemble) = (&context.config.local, &context.config.ensemble);
     let pairs = ensemble.lines.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let members = Arc::new(Ensemble::from_pairs(pairs)?.with_version(ensemble.version));
@@ -269,7 +266,14 @@ fn member(
             force_snapshot: ensemble.force_snapshot_sync,
             history_bytes_max: HISTORY_BYTES,
         },
-        start: NodeStart { role, last: wal.durable(), recent: recent.into(), recent_after, epochs: promised, views },
+        start: NodeStart {
+            role,
+            last: wal.durable(),
+            recent: recent.entries.into(),
+            recent_after: recent.after,
+            epochs: promised,
+            views,
+        },
         epochs,
         has_lost: repair::mark_of(context).is_some(),
         files,
@@ -284,6 +288,9 @@ fn member(
     }))
 }
 
+/// Transactions that are committed in one go: what they come to fits a processor's cache.
+const COMMIT_STEP: usize = 1024;
+
 /// What the role is configured with.
 pub fn role_config(context: &Context) -> RoleConfig {
     let (local, ensemble) = (&context.config.local, &context.config.ensemble);
@@ -293,6 +300,7 @@ pub fn role_config(context: &Context) -> RoleConfig {
         shards: context.topology.shards(),
         outstanding_max: local.throttle.global_outstanding_limit as usize * 32,
         outstanding_bytes_max: 32 << 20,
+        commit_step: COMMIT_STEP,
         skip_acl: context.connection_limits.auth.skip_acl,
         reaper: ReaperConfig {
             check_interval_ms: i64::from(local.nodes.container_check_interval_ms),
@@ -369,11 +377,11 @@ fn fresh_shards(context: &Context) -> Vec<ShardHost> {
 
 type OpenSegments = HashMap<SegmentKey, OpenSegment>;
 
-/// What comes from the threads that rebuild partitions.
-enum Found {
-    Facts(Facts),
-    Partition(Box<Partition>, OpenSegments),
-    Failed(RestoreError),
+/// A partition as rebuilt from its files, and what the ledger is to know of its znodes.
+struct Rebuilt {
+    partition: Partition,
+    open: OpenSegments,
+    znodes: LoadedPart,
 }
 
 /// A state that a manifest names, rebuilt from its files.
@@ -409,40 +417,12 @@ fn load_partitions(
         marks[usize::from(cut.partition.0)] = cut.zxid;
     }
     let mut loader = Role::loader(role_config, system, marks.into());
-    let next = AtomicUsize::new(0);
     let mut built: HashMap<PartitionId, (Partition, OpenSegments)> = HashMap::new();
-    let threads = hardware::cpu::core_count().clamp(1, manifest.partitions.len().max(1));
-    let (sender, found) = mpsc::sync_channel::<Found>(4 * threads);
-    std::thread::scope(|scope| -> Result<(), RestoreError> {
-        for _ in 0..threads {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                while let Some(cut) = manifest.partitions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = match load_partition(context, cut, &sender) {
-                        Ok((partition, open)) => Found::Partition(Box::new(partition), open),
-                        Err(problem) => Found::Failed(problem),
-                    };
-                    if sender.send(result).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut outcome = Ok(());
-        for message in found {
-            // After a failure the channel is drained all the same, so that no thread waits for ever.
-            match message {
-                _ if outcome.is_err() => {}
-                Found::Facts(facts) => outcome = facts.load(&mut loader).map_err(RestoreError::from),
-                Found::Partition(partition, open) => {
-                    built.insert(partition.id(), (*partition, open));
-                }
-                Found::Failed(problem) => outcome = Err(problem),
-            }
-        }
-        outcome
-    })?;
+    for rebuilt in rebuild_all(context, &manifest.partitions, &loader)? {
+        let id = rebuilt.partition.id();
+        loader.add(id, rebuilt.znodes);
+        built.insert(id, (rebuilt.partition, rebuilt.open));
+    }
     let ledger = loader.finish()?;
     let shards = (0..context.topology.shards()).map(ShardId);
     let hosts = shards.map(|shard| {
@@ -457,11 +437,36 @@ fn load_partitions(
     Ok((hosts.collect(), ledger))
 }
 
-fn load_partition(
-    context: &Context,
-    cut: &PartitionCut,
-    sender: &mpsc::SyncSender<Found>,
-) -> Result<(Partition, OpenSegments), RestoreError> {
+/// Rebuilds partitions on all processors, the longest first, so that all end at about the same time.
+fn rebuild_all(context: &Context, cuts: &[PartitionCut], loader: &LedgerLoader) -> Result<Vec<Rebuilt>, RestoreError> {
+    let mut order: Vec<&PartitionCut> = cuts.iter().collect();
+    order.sort_by_key(|cut| Reverse(cut.segments.iter().map(|segment| segment.end).sum::<u64>()));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut rebuilt = Vec::new();
+        while let Some(cut) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = rebuild(context, cut, loader.part(cut.partition, cut.room()));
+            // After a failure there is nothing more for anybody to do.
+            rebuilt.push(result.inspect_err(|_| next.store(order.len(), Ordering::Relaxed))?);
+        }
+        Ok(rebuilt)
+    };
+    let others = hardware::cpu::core_count().min(cuts.len()).saturating_sub(1);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+        let mut rebuilt = work();
+        for other in others {
+            let theirs = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            rebuilt = rebuilt.and_then(|mut own| {
+                own.append(&mut theirs?);
+                Ok(own)
+            });
+        }
+        rebuilt
+    })
+}
+
+fn rebuild(context: &Context, cut: &PartitionCut, mut znodes: PartLoader<'_>) -> Result<Rebuilt, RestoreError> {
     let (mut open, mut files) = (OpenSegments::new(), Vec::<Arc<dyn SegmentBytes>>::new());
     for segment in &cut.segments {
         let path = partition_file(&context.partitions, cut.partition.0, segment.generation, segment.segment);
@@ -473,75 +478,14 @@ fn load_partition(
         files.push(Arc::new(MappedLog::new(Arc::clone(&map), Arc::clone(&context.residency))));
         open.insert(key, OpenSegment::new(file, map));
     }
-    let mut facts = Facts::default();
+    let mut loaded = Ok(());
     let partition = recover(cut, &files, &mut |node| {
-        facts.push(node);
-        if facts.is_full() {
-            // A closed channel means that the start has failed elsewhere; there is nobody to tell.
-            let _ = sender.send(Found::Facts(std::mem::take(&mut facts)));
+        if loaded.is_ok() {
+            loaded = znodes.node(NodeFact::from(node));
         }
     })?;
-    let _ = sender.send(Found::Facts(facts));
-    Ok((partition, open))
-}
-
-/// Facts of many nodes on their way to the ledger, their texts in one piece.
-#[derive(Default)]
-struct Facts {
-    text: String,
-    data: Vec<u8>,
-    nodes: Vec<Fact>,
-}
-
-struct Fact {
-    path: Range<usize>,
-    text: Option<Range<usize>>,
-    /// Without path and text, which are borrowed from the above.
-    bare: NodeFact<'static>,
-}
-
-/// Nodes per message.
-const FACTS_MAX: usize = 4096;
-
-impl Facts {
-    fn push(&mut self, node: &NodeFacts<'_>) {
-        let fact = NodeFact::from(node);
-        let start = self.text.len();
-        self.text.push_str(fact.path);
-        let text = fact.text.map(|text| {
-            let start = self.data.len();
-            self.data.extend_from_slice(text);
-            start..self.data.len()
-        });
-        let NodeFact { hash, cversion, version, aversion, children, acl, owner, data_length, mtime_ms, .. } = fact;
-        let bare = NodeFact {
-            path: "",
-            hash,
-            cversion,
-            version,
-            aversion,
-            children,
-            acl,
-            owner,
-            data_length,
-            mtime_ms,
-            text: None,
-        };
-        self.nodes.push(Fact { path: start..self.text.len(), text, bare });
-    }
-
-    fn is_full(&self) -> bool {
-        self.nodes.len() >= FACTS_MAX
-    }
-
-    fn load(&self, loader: &mut LedgerLoader) -> Result<(), LoadError> {
-        for fact in &self.nodes {
-            let text = fact.text.clone().and_then(|range| self.data.get(range));
-            let path = self.text.get(fact.path.clone()).unwrap_or_default();
-            loader.node(NodeFact { path, text, ..fact.bare })?;
-        }
-        Ok(())
-    }
+    loaded?;
+    Ok(Rebuilt { partition, open, znodes: znodes.finish() })
 }
 
 /// Removes segment files that the manifest does not name: their numbers will be used again.
@@ -563,9 +507,32 @@ fn remove_strays(context: &Context, shards: &[ShardHost]) -> Result<(), RestoreE
 /// The log, and what a member remembers of its end.
 struct ReplayedLog {
     wal: WalHost,
-    recent: VecDeque<(Zxid, Bytes)>,
+    recent: Recent,
+}
+
+/// The end of a member's log, as much of it as [`HISTORY_BYTES`] hold.
+struct Recent {
     /// The transaction before the first of them.
-    recent_after: Zxid,
+    after: Zxid,
+    entries: VecDeque<(Zxid, Bytes)>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn new(after: Zxid) -> Recent {
+        Recent { after, entries: VecDeque::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, zxid: Zxid, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        self.entries.push_back((zxid, Bytes::copy_from_slice(bytes)));
+        while self.bytes > HISTORY_BYTES
+            && let Some((zxid, dropped)) = self.entries.pop_front()
+        {
+            self.after = zxid;
+            self.bytes -= dropped.len();
+        }
+    }
 }
 
 fn replay_log(
@@ -580,14 +547,27 @@ fn replay_log(
     let mut segments = wal_segments(&context.wal)?;
     let directory = DirectoryId(context.directory_id);
     let mut replay = Replay { role, shards, acls, actions: Vec::new(), failure: None };
+    let mut recent = Recent::new(checkpoint);
     let verdict = judge(&mut segments, directory, base, &mut |zxid, bytes| {
-        if !is_member && zxid > checkpoint {
+        if is_member {
+            recent.push(zxid, bytes);
+        } else {
             replay.committed(zxid, bytes);
         }
     });
     let verdict = match verdict {
         Verdict::Damage(damage) if is_member => {
-            repair::without_covered(context, &mut segments, base, &damage)?.unwrap_or(Verdict::Damage(damage))
+            let verdict = repair::without_covered(context, &mut segments, base, &damage)?;
+            if let Some(recovered) = verdict.as_ref().and_then(Verdict::recovered) {
+                // Reading had stopped at the damage.
+                recent = Recent::new(checkpoint);
+                let (layout, last) = (recovered.layout(), recovered.last());
+                read_again(&mut segments, layout, directory, checkpoint, last, &mut |zxid, bytes| {
+                    recent.push(zxid, bytes);
+                })
+                .map_err(|damage| RestoreError::WalDamage(damage.to_string()))?;
+            }
+            verdict.unwrap_or(Verdict::Damage(damage))
         }
         verdict => verdict,
     };
@@ -605,30 +585,21 @@ fn replay_log(
             return Err(RestoreError::WalDamage(format!("{damage}. {}", damage.remedy(!is_member))));
         }
     };
-    let (mut recent, mut recent_after) = (VecDeque::new(), checkpoint);
     if is_member {
         // Of a member's log only what is known to be committed takes effect; the rest waits for a leader's word.
         let committed = recovered.committed().max(checkpoint);
-        let (layout, last) = (recovered.layout(), recovered.last());
-        let mut recent_bytes = 0;
-        let read = read_again(&mut segments, layout, directory, checkpoint, last, &mut |zxid, bytes| {
+        let layout = recovered.layout();
+        let mut show = |zxid: Zxid, bytes: &[u8]| {
             if zxid <= committed {
                 replay.committed(zxid, bytes);
             } else {
                 replay.uncommitted(zxid, bytes);
             }
-            recent_bytes += bytes.len();
-            recent.push_back((zxid, Bytes::copy_from_slice(bytes)));
-            while recent_bytes > HISTORY_BYTES
-                && let Some((zxid, dropped)) = recent.pop_front()
-            {
-                recent_after = zxid;
-                recent_bytes -= dropped.len();
-            }
-        });
-        if let Err(damage) = read {
-            return Err(RestoreError::WalDamage(damage.to_string()));
-        }
+        };
+        // The end of it is in memory, as a rule all that is wanted.
+        read_again(&mut segments, layout, directory, checkpoint, recent.after, &mut show)
+            .map_err(|damage| RestoreError::WalDamage(damage.to_string()))?;
+        recent.entries.iter().for_each(|(zxid, bytes)| show(*zxid, bytes));
     }
     if let Some(failure) = replay.failure {
         return Err(RestoreError::Wal(failure));
@@ -659,7 +630,7 @@ fn replay_log(
         keep_bytes: KEEP_BYTES,
     };
     let wal = WalHost::new(WalWriter::resume(config, recovered), place, files, context.storage.clone());
-    Ok(ReplayedLog { wal, recent, recent_after })
+    Ok(ReplayedLog { wal, recent })
 }
 
 /// The log's records on their way to the role and the shards.

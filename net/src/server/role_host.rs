@@ -77,6 +77,8 @@ pub struct RoleHost {
     /// No checkpoint is begun before, on the monotonic clock: see [`CHECKPOINT_PAUSE`].
     next_checkpoint_ms: i64,
     drained: bool,
+    /// The role has been told to go on committing, by mail that is on its way.
+    goes_on: bool,
     fault: Option<String>,
     status: Arc<Status>,
     /// The log is being cut or begun anew, and the member waits for that to be durable.
@@ -168,6 +170,7 @@ impl RoleHost {
             since_checkpoint: 0,
             next_checkpoint_ms: i64::MIN,
             drained: false,
+            goes_on: false,
             fault: None,
         }
     }
@@ -231,17 +234,20 @@ impl RoleHost {
                 self.tell_log_base(now, post);
             }
         }
+        self.go_on(post);
         Ok(())
     }
 
     /// Gives the role one input and carries out what it asks for.
     pub fn step(&mut self, now: Now, input: Input, post: &mut Post) {
+        self.goes_on &= !matches!(input, Input::GoOn);
         match &mut self.seat {
             Seat::Alone(role) => {
                 let mut actions = std::mem::take(&mut self.actions);
                 role.step(now, input, &mut actions);
                 self.carry_out_all(now, &mut actions, post);
                 self.actions = actions;
+                self.go_on(post);
             }
             Seat::Member(_) => self.step_member(now, node::Input::Role(input), post),
         }
@@ -326,6 +332,15 @@ impl RoleHost {
         let Seat::Member(member) = &mut self.seat else { return };
         let actions = member.step(now, input);
         self.carry_out_for_member(now, actions, post);
+        self.go_on(post);
+    }
+
+    /// What the role has still to commit comes behind what it has said so far.
+    fn go_on(&mut self, post: &mut Post) {
+        if !self.goes_on && self.role().is_some_and(Role::has_ready) {
+            self.goes_on = true;
+            post.send(self.topology.role(), Mail::Role(Input::GoOn));
+        }
     }
 
     fn carry_out_for_member(&mut self, now: Now, actions: Vec<node::Action>, post: &mut Post) {

@@ -87,12 +87,12 @@ impl Acls {
         self.entries.get(&id).map(|entry| &entry.list)
     }
 
-    /// One more committed znode has it.
-    pub fn acquire(&mut self, id: AclId) {
+    /// So many more committed znodes have it.
+    pub fn acquire(&mut self, id: AclId, nodes: u64) {
         if id >= AclId::FIRST_FREE
             && let Some(entry) = self.entries.get_mut(&id)
         {
-            entry.nodes += 1;
+            entry.nodes += nodes;
         }
     }
 
@@ -172,7 +172,7 @@ mod tests {
         let id = acls.intern(&list("a:b"), Zxid(5));
         acls.drop_unused(Zxid(4));
         assert!(acls.list(id).is_some());
-        acls.acquire(id);
+        acls.acquire(id, 1);
         acls.drop_unused(Zxid(5));
         assert!(acls.list(id).is_some());
         acls.release(id);

@@ -1,15 +1,17 @@
 //! Filling the ledger at start, from what recovery finds in the partition logs.
 
-use super::nodes::NodeState;
+use super::nodes::{NodeState, Nodes, NodesPart};
 use super::quota::QuotaNode;
 use super::{Acls, Ledger, LedgerConfig};
 use bytes::Bytes;
 use engine::acl::{AclId, AclList};
+use engine::ids::PartitionId;
 use engine::node_owner::{NodeKind, NodeOwner};
 use engine::partition::NodeFacts;
 use engine::path::{PathHash, RESERVED, parent};
 use engine::piece::{HashedPath, Piece, RoutedPiece};
 use engine::zxid::Zxid;
+use std::collections::HashMap;
 
 /// One znode as recovery finds it.
 #[derive(Clone, Copy, Debug)]
@@ -96,12 +98,23 @@ pub enum LoadError {
              member"
     )]
     Twice(Box<str>),
+    /// A node in a log that is not its partition's.
+    #[error(
+        "znode {0} was found in the log of another partition than its own: restore the data directory from a backup or \
+             another member"
+    )]
+    Misplaced(Box<str>),
 }
 
-/// Takes the facts, in any order, and makes the ledger: [`Self::node`] for every znode, then [`Self::finish`].
+/// Takes the facts, in any order, and makes the ledger: [`Self::node`] for every znode, then [`Self::finish`]. The znodes
+/// of a partition can be loaded apart, on another thread ([`Self::part`]).
 #[derive(Debug)]
 pub struct LedgerLoader {
-    ledger: Ledger,
+    config: LedgerConfig,
+    acls: Acls,
+    marks: Box<[Zxid]>,
+    /// By partition.
+    parts: Vec<LoadedPart>,
 }
 
 impl LedgerLoader {
@@ -110,9 +123,49 @@ impl LedgerLoader {
     /// that is not older than the newest mark.
     pub fn new(config: LedgerConfig, acls: Acls, marks: Box<[Zxid]>) -> LedgerLoader {
         assert_eq!(marks.len(), config.partitions as usize, "one mark per partition");
-        let ledger = Ledger {
+        let parts = (0..config.partitions).map(|_| LoadedPart::default()).collect();
+        LedgerLoader { config, acls, marks, parts }
+    }
+
+    /// A znode.
+    ///
+    /// # Errors
+    /// [`LoadError`]: there can be no such znode.
+    pub fn node(&mut self, fact: NodeFact<'_>) -> Result<(), LoadError> {
+        let partition = fact.hash.partition(self.config.partitions);
+        self.parts[usize::from(partition.0)].node(&self.config, &self.acls, fact)
+    }
+
+    /// A loader of one partition's znodes, about so many, beside this one. What it makes goes to [`Self::add`].
+    pub fn part(&self, partition: PartitionId, nodes: usize) -> PartLoader<'_> {
+        let loaded = LoadedPart { nodes: NodesPart::with_room(nodes), ..LoadedPart::default() };
+        PartLoader { config: &self.config, acls: &self.acls, partition, loaded }
+    }
+
+    /// The znodes of a partition, in place of all that there were.
+    pub fn add(&mut self, partition: PartitionId, part: LoadedPart) {
+        self.parts[usize::from(partition.0)] = part;
+    }
+
+    /// The ledger, ready for the replay of the log.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingNode`].
+    pub fn finish(self) -> Result<Ledger, LoadError> {
+        let ledger = self.filled();
+        for path in RESERVED {
+            if ledger.committed_node(path).is_none() {
+                return Err(LoadError::MissingNode(path));
+            }
+        }
+        Ok(ledger)
+    }
+
+    fn filled(self) -> Ledger {
+        let LedgerLoader { config, acls, marks, parts } = self;
+        let mut ledger = Ledger {
+            nodes: Nodes::new(config.partitions),
             config,
-            nodes: Default::default(),
             acls,
             kept: Default::default(),
             quotas: Default::default(),
@@ -121,16 +174,57 @@ impl LedgerLoader {
             data_bytes: 0,
             quota_refusals: Default::default(),
         };
-        LedgerLoader { ledger }
+        ledger.nodes = parts.into_iter().map(|part| part.hand_over(&mut ledger)).collect();
+        ledger
+    }
+}
+
+/// Takes the facts of one partition's znodes; see [`LedgerLoader::part`].
+#[derive(Debug)]
+pub struct PartLoader<'a> {
+    config: &'a LedgerConfig,
+    acls: &'a Acls,
+    partition: PartitionId,
+    loaded: LoadedPart,
+}
+
+impl PartLoader<'_> {
+    /// A znode of the partition.
+    ///
+    /// # Errors
+    /// [`LoadError`]: there can be no such znode.
+    pub fn node(&mut self, fact: NodeFact<'_>) -> Result<(), LoadError> {
+        if fact.hash.partition(self.config.partitions) != self.partition {
+            return Err(LoadError::Misplaced(fact.path.into()));
+        }
+        self.loaded.node(self.config, self.acls, fact)
     }
 
-    /// A znode.
-    pub fn node(&mut self, fact: NodeFact<'_>) -> Result<(), LoadError> {
-        let ledger = &mut self.ledger;
-        if ledger.acls.list(fact.acl).is_none() {
+    /// What was loaded.
+    pub fn finish(self) -> LoadedPart {
+        self.loaded
+    }
+}
+
+/// What the ledger is to know of one partition's znodes.
+#[derive(Debug, Default)]
+pub struct LoadedPart {
+    nodes: NodesPart,
+    /// How many of them have each list.
+    acls: HashMap<AclId, u64>,
+    /// What is not persistent: owner and time of the last change, milliseconds since the epoch.
+    kept: Vec<(HashedPath, NodeOwner, i64)>,
+    /// Limits and stats, with their data.
+    quotas: Vec<(HashedPath, Option<Box<[u8]>>)>,
+    data_bytes: i64,
+}
+
+impl LoadedPart {
+    fn node(&mut self, config: &LedgerConfig, acls: &Acls, fact: NodeFact<'_>) -> Result<(), LoadError> {
+        if acls.list(fact.acl).is_none() {
             return Err(LoadError::UnknownAcl { path: fact.path.into(), acl: fact.acl });
         }
-        let extended = ledger.config.extended_types && (fact.owner.0 as u64) >> 56 == 0xFF;
+        let extended = config.extended_types && (fact.owner.0 as u64) >> 56 == 0xFF;
         if extended && !matches!(fact.owner.kind(true), NodeKind::Ttl(_)) {
             return Err(LoadError::UnknownOwner { path: fact.path.into(), owner: fact.owner.0 });
         }
@@ -143,30 +237,39 @@ impl LedgerLoader {
             owner: fact.owner,
             data_length: fact.data_length,
         };
-        if ledger.nodes.insert(fact.hash, state).is_some() {
+        if self.nodes.insert(fact.hash, state).is_some() {
             return Err(LoadError::Twice(fact.path.into()));
         }
-        ledger.acls.acquire(fact.acl);
-        ledger.data_bytes += fact.path.len() as i64 + i64::from(fact.data_length);
-        if fact.owner != NodeOwner::PERSISTENT {
-            let node = HashedPath { path: fact.path.into(), hash: fact.hash };
-            ledger.kept.created(&node, fact.owner, ledger.config.extended_types, fact.mtime_ms);
+        // Most have one of the lists that are always there, whose uses nobody counts.
+        if fact.acl >= AclId::FIRST_FREE {
+            *self.acls.entry(fact.acl).or_default() += 1;
         }
-        if let Some(quota) = QuotaNode::of(fact.path) {
-            let node = HashedPath { path: fact.path.into(), hash: fact.hash };
-            ledger.quotas.created(quota, &node, fact.text);
+        self.data_bytes += fact.path.len() as i64 + i64::from(fact.data_length);
+        let hashed = || HashedPath { path: fact.path.into(), hash: fact.hash };
+        if fact.owner != NodeOwner::PERSISTENT {
+            self.kept.push((hashed(), fact.owner, fact.mtime_ms));
+        }
+        if NodeFact::wants_text(fact.path) {
+            self.quotas.push((hashed(), fact.text.map(Box::from)));
         }
         Ok(())
     }
 
-    /// The ledger, ready for the replay of the log.
-    pub fn finish(self) -> Result<Ledger, LoadError> {
-        for path in RESERVED {
-            if self.ledger.committed_node(path).is_none() {
-                return Err(LoadError::MissingNode(path));
+    /// Gives the ledger everything but the table of znodes, and returns that.
+    fn hand_over(self, ledger: &mut Ledger) -> NodesPart {
+        for (acl, nodes) in self.acls {
+            ledger.acls.acquire(acl, nodes);
+        }
+        ledger.data_bytes += self.data_bytes;
+        for (node, owner, mtime_ms) in self.kept {
+            ledger.kept.created(&node, owner, ledger.config.extended_types, mtime_ms);
+        }
+        for (node, text) in self.quotas {
+            if let Some(quota) = QuotaNode::of(&node.path) {
+                ledger.quotas.created(quota, &node, text.as_deref());
             }
         }
-        Ok(self.ledger)
+        self.nodes
     }
 }
 
@@ -176,14 +279,15 @@ impl Ledger {
         let partitions = config.partitions as usize;
         let mut loader = LedgerLoader::new(config, Acls::default(), vec![Zxid::ZERO; partitions].into());
         for (path, children, acl, aversion) in FRESH {
-            let state = NodeState { children, acl, aversion, ..NodeState::default() };
-            let hash = loader.ledger.hash(path);
-            loader.ledger.nodes.insert(hash, state);
-            loader.ledger.acls.acquire(acl);
-            loader.ledger.data_bytes += path.len() as i64;
+            let hash = loader.config.hash_key.hash(path);
+            let part = hash.partition(loader.config.partitions);
+            let part = &mut loader.parts[usize::from(part.0)];
+            part.nodes.insert(hash, NodeState { children, acl, aversion, ..NodeState::default() });
+            part.data_bytes += path.len() as i64;
         }
-        loader.ledger.marks = None;
-        loader.ledger
+        let mut ledger = loader.filled();
+        ledger.marks = None;
+        ledger
     }
 }
 

@@ -33,7 +33,7 @@ pub use answer::answer;
 pub use fix_acl::Schemes;
 pub use kept::Reapable;
 pub(crate) use load::FRESH;
-pub use load::{LedgerLoader, LoadError, NodeFact, bootstrap_pieces};
+pub use load::{LedgerLoader, LoadError, LoadedPart, NodeFact, PartLoader, bootstrap_pieces};
 pub use nodes::NodeState;
 pub use quota::{Quota, QuotaNode, StatsTrack, Usage};
 pub use resolve::{Resolved, SubtreeUsage};

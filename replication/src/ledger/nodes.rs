@@ -1,4 +1,8 @@
 //! The committed facts about every znode, 44 bytes each, keyed by the hash of its path.
+//!
+//! There is a table per partition, so that at start each can be filled beside the others, by whoever rebuilds the
+//! partition. A table is a few megabytes then where one of all znodes is hundreds, and what fills it stays in a
+//! processor's cache.
 
 use super::owners::{OwnerId, Owners};
 use engine::acl::AclId;
@@ -51,13 +55,72 @@ impl TableEntry for Entry {
 }
 
 /// All znodes.
-#[derive(Default)]
 pub struct Nodes {
+    /// By partition: a power of two of them.
+    parts: Box<[NodesPart]>,
+}
+
+impl Nodes {
+    /// None yet, of so many partitions (a power of two, at most 2^16).
+    pub fn new(partitions: u32) -> Nodes {
+        (0..partitions).map(|_| NodesPart::default()).collect()
+    }
+
+    /// The node with this path.
+    pub fn get(&self, hash: PathHash) -> Option<NodeState> {
+        self.parts[self.part_of(hash)].get(hash)
+    }
+
+    /// Adds a node; returns the one that it replaces.
+    pub fn insert(&mut self, hash: PathHash, state: NodeState) -> Option<NodeState> {
+        self.parts[self.part_of(hash)].insert(hash, state)
+    }
+
+    /// Removes a node.
+    pub fn remove(&mut self, hash: PathHash) -> Option<NodeState> {
+        self.parts[self.part_of(hash)].remove(hash)
+    }
+
+    /// Changes a node in place, but for its owner, which never changes. Returns the node as it was, if there is one.
+    pub fn update(&mut self, hash: PathHash, change: impl FnOnce(&mut NodeState)) -> Option<NodeState> {
+        self.parts[self.part_of(hash)].update(hash, change)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.table.len()).sum()
+    }
+
+    /// Bytes that the tables occupy, slack included.
+    pub fn memory_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.table.memory_bytes()).sum()
+    }
+
+    fn part_of(&self, hash: PathHash) -> usize {
+        hash.partition(self.parts.len() as u32).0.into()
+    }
+}
+
+/// From the tables of all partitions, in their order.
+impl FromIterator<NodesPart> for Nodes {
+    fn from_iter<T: IntoIterator<Item = NodesPart>>(parts: T) -> Nodes {
+        Nodes { parts: parts.into_iter().collect() }
+    }
+}
+
+/// The znodes of one partition.
+#[derive(Default)]
+pub struct NodesPart {
     table: StepTable<Entry>,
     owners: Owners,
 }
 
-impl Nodes {
+impl NodesPart {
+    /// No node yet, and room for so many.
+    pub fn with_room(nodes: usize) -> NodesPart {
+        NodesPart { table: StepTable::with_room(nodes), owners: Owners::default() }
+    }
+
     /// The node with this path.
     pub fn get(&self, hash: PathHash) -> Option<NodeState> {
         self.table.get(hash).map(|entry| self.state(entry))
@@ -100,16 +163,6 @@ impl Nodes {
         Some(before)
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Bytes that the table occupies, slack included.
-    pub fn memory_bytes(&self) -> usize {
-        self.table.memory_bytes()
-    }
-
     fn state(&self, entry: &Entry) -> NodeState {
         expand(entry, self.owners.get(entry.owner))
     }
@@ -124,6 +177,12 @@ impl Nodes {
 impl fmt::Debug for Nodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} znodes", self.len())
+    }
+}
+
+impl fmt::Debug for NodesPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} znodes", self.table.len())
     }
 }
 
@@ -168,7 +227,7 @@ mod tests {
 
     #[test]
     fn nodes_come_change_and_go() {
-        let mut nodes = Nodes::default();
+        let mut nodes = Nodes::new(2);
         let state = NodeState { cversion: -3, owner: NodeOwner(77), data_length: 9, ..NodeState::default() };
         for key in [0, 1, u128::MAX] {
             assert_eq!(nodes.insert(PathHash(key), state), None);
@@ -185,11 +244,11 @@ mod tests {
 
     #[test]
     fn a_znode_costs_at_most_64_bytes() {
-        let mut nodes = Nodes::default();
+        let mut nodes = Nodes::new(4);
         for n in 0_u64..200_000 {
             let hash = PathHash(xxhash_rust::xxh3::xxh3_128(&n.to_le_bytes()));
             nodes.insert(hash, NodeState::default());
-            if n > 2000 {
+            if n > 8000 {
                 assert!(nodes.memory_bytes() <= 64 * nodes.len(), "{} bytes at {n}", nodes.memory_bytes());
             }
         }

@@ -249,7 +249,7 @@ impl Ledger {
         let data_length = length(data);
         let state = NodeState { acl, owner, data_length: data_length as u32, ..NodeState::default() };
         self.nodes.insert(node.hash, state);
-        self.acls.acquire(acl);
+        self.acls.acquire(acl, 1);
         self.kept.created(node, owner, self.config.extended_types, step.header.time_ms);
         self.data_bytes += node.path.len() as i64 + data_length;
     }
@@ -350,7 +350,7 @@ impl Ledger {
             state.acl = after;
             state.aversion = aversion;
         });
-        self.acls.acquire(after);
+        self.acls.acquire(after, 1);
         self.acls.release(before);
     }
 

@@ -20,7 +20,15 @@ pub struct Measuring {
 }
 
 impl Role {
-    /// Commits all that may be. Routes go out one by one, one publication follows them, and then everything that holds
+    /// Whether more could be committed than one step was to: the host answers with [`Input::GoOn`](super::Input::GoOn) as
+    /// soon as it has carried out what the last step said.
+    pub fn has_ready(&self) -> bool {
+        let commits = !self.has_failed && !matches!(self.mode, Mode::Replaying | Mode::Looking);
+        let measures = self.measuring.as_ref().is_some_and(|measuring| !measuring.waiting.is_empty());
+        commits && !measures && self.outstanding.front().is_some_and(|front| front.header.zxid <= self.point.ready())
+    }
+
+    /// Commits all that may be, as far as one step goes. Routes go out one by one, one publication follows them, and then everything that holds
     /// from there on.
     pub(super) fn commit_ready(&mut self, out: &mut Vec<Action>) {
         if matches!(self.mode, Mode::Replaying | Mode::Looking) {
@@ -29,7 +37,11 @@ impl Role {
         let before = self.committed;
         let mut held = std::mem::take(&mut self.held);
         let mut measures: Vec<Action> = Vec::new();
-        while let Some(known) = self.next_ready(&mut measures) {
+        let mut left = self.config.commit_step.max(1);
+        while left > 0
+            && let Some(known) = self.next_ready(&mut measures)
+        {
+            left -= 1;
             let Some(proposal) = self.outstanding.pop() else { break };
             self.commit_one(proposal, known, out, &mut held);
         }

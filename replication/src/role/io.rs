@@ -91,6 +91,9 @@ pub enum Input {
     /// transaction has, means all that went before.
     Committed(Zxid),
 
+    /// Commit more of what may be committed: [`super::Role::has_ready`] has said that there is some.
+    GoOn,
+
     /// Following: the leader's next transaction (PROPOSAL, INFORM): answered by [`Action::Append`]. One that is here
     /// already is passed over.
     Proposal {

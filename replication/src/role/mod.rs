@@ -96,6 +96,9 @@ pub struct RoleConfig {
     /// Bytes of outstanding proposals before [`Role::has_room`] says no. The log's backlog must hold the largest record
     /// on top: a request, or the ephemerals of a session that ends.
     pub outstanding_bytes_max: usize,
+    /// Transactions that one step commits; the rest waits for [`Input::GoOn`], see [`Role::has_ready`]. What a step says
+    /// is all in memory at once, and a member that was away has to commit very many.
+    pub commit_step: usize,
     /// `zookeeper.skipACL`: forwarded requests pass every check. Clients of this server have it in their identity.
     pub skip_acl: bool,
     /// Reaping of containers and TTL nodes.

@@ -23,6 +23,7 @@ impl Role {
                 self.measured(now, path, usage, out);
                 self.commit_ready(out);
             }
+            Input::GoOn => self.commit_ready(out),
             Input::Disconnected { session, core, conn } => self.disconnected(session, core, conn),
             Input::ServeReadOnly => self.serve_read_only(),
             Input::CheckpointDue => self.checkpoint(out),

@@ -95,6 +95,7 @@ fn role_config(shards: u16) -> RoleConfig {
         shards,
         outstanding_max: 1 << 16,
         outstanding_bytes_max: 1 << 30,
+        commit_step: usize::MAX,
         skip_acl: false,
         reaper: ReaperConfig::default(),
         ledger: crate::ledger::LedgerConfig { enforce_quota: false, partitions: PARTITIONS, ..test_config() },

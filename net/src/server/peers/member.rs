@@ -153,7 +153,7 @@ impl MemberHost {
         Some(match action {
             Action::DialLink { sid, addresses } => sockets.dial(Callee::Voter(sid), &addresses, None, reply.clone()),
             Action::WriteLink(link, bytes) => {
-                sockets.send(Peer::Link(link), &bytes, reactor);
+                sockets.send(Peer::Link(link), bytes, reactor);
                 None
             }
             Action::CloseLink(link) => {
@@ -169,7 +169,7 @@ impl MemberHost {
                 None
             }
             Action::WriteLearner(learner, bytes) => {
-                sockets.send(Peer::Learner(learner), &bytes, reactor);
+                sockets.send(Peer::Learner(learner), bytes, reactor);
                 None
             }
             Action::CloseLearner(learner) => {
@@ -181,7 +181,7 @@ impl MemberHost {
                 sockets.dial(Callee::Leader, &addresses, Some(timeout), reply.clone())
             }
             Action::WriteLeader(bytes) => {
-                sockets.send(Peer::Leader, &bytes, reactor);
+                sockets.send(Peer::Leader, bytes, reactor);
                 None
             }
             Action::Activate(ensemble) => {

@@ -5,6 +5,7 @@
 
 use super::dialer::{Dial, Dialer};
 use crate::server::mail::Mail;
+use bytes::Bytes;
 use hardware::listen::{bind_listener, set_keepalive, set_nodelay};
 use hardware::mailbox::MailSender;
 use hardware::reactor::{CloseHow, ListenerId, Reactor, SocketId};
@@ -255,10 +256,11 @@ impl PeerSockets {
     }
 
     /// Sends; does nothing when the peer has gone.
-    pub fn send(&mut self, peer: Peer, bytes: &[u8], reactor: &mut Reactor) {
+    pub fn send(&mut self, peer: Peer, bytes: Bytes, reactor: &mut Reactor) {
         if let Some(socket) = self.by_peer.get(&peer) {
             *self.handed.entry(*socket).or_default() += bytes.len();
-            reactor.send(*socket, bytes.to_vec());
+            // Copied only if somebody else is sent the same.
+            reactor.send(*socket, bytes.into());
         }
     }
 

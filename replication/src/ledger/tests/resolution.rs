@@ -1,6 +1,10 @@
 //! Pieces, their order, and transactions that arrive over newer state.
 
 use super::*;
+use engine::acl::Acl;
+use engine::ids::{PartitionId, SessionId};
+use engine::node_owner::NodeOwner;
+use engine::path::RESERVED;
 
 fn names(pieces: &[Piece]) -> Vec<String> {
     let name = |piece: &Piece| match piece {
@@ -113,6 +117,63 @@ fn the_loader_refuses_what_cannot_be() {
     twice.node(fact("/a", AclId::OPEN)).unwrap();
     assert_eq!(twice.node(fact("/a", AclId::OPEN)), Err(LoadError::Twice("/a".into())));
     assert_eq!(twice.finish().err(), Some(LoadError::MissingNode("/")));
+    let (whole, a) = (loader(), fact("/a", AclId::OPEN));
+    let own = a.hash.partition(config().partitions);
+    assert_eq!(whole.part(own, 1).node(a), Ok(()));
+    let misplaced = Err(LoadError::Misplaced("/a".into()));
+    assert_eq!(whole.part(PartitionId(own.0 ^ 1), 1).node(a), misplaced);
+}
+
+#[test]
+fn partitions_loaded_apart_make_the_same_ledger() {
+    let lists = || {
+        let mut acls = Acls::default();
+        acls.restore(AclId::FIRST_FREE, [Acl::new(1, "digest", "a:b")].into());
+        acls
+    };
+    let loader = || LedgerLoader::new(config(), lists(), vec![Zxid::ZERO; config().partitions as usize].into());
+    let mut paths: Vec<String> = RESERVED.iter().map(|path| path.to_string()).collect();
+    paths.extend((0..200).map(|n| format!("/n{n}")));
+    paths.extend(["/zookeeper/quota/n1/zookeeper_limits".into(), "/zookeeper/quota/n1/zookeeper_stats".into()]);
+    let fact = |at: usize| NodeFact {
+        path: &paths[at],
+        hash: config().hash_key.hash(&paths[at]),
+        cversion: at as i32,
+        version: 3,
+        aversion: 1,
+        children: 2,
+        acl: if at.is_multiple_of(3) { AclId::FIRST_FREE } else { AclId::OPEN },
+        owner: NodeOwner(if at.is_multiple_of(5) { 77 } else { 0 }),
+        data_length: 5,
+        mtime_ms: 9,
+        text: NodeFact::wants_text(&paths[at]).then_some(b"count=7,bytes=5"),
+    };
+    let (mut one, mut apart) = (loader(), loader());
+    for at in 0..paths.len() {
+        one.node(fact(at)).unwrap();
+    }
+    for partition in (0..config().partitions as u16).map(PartitionId) {
+        let mut part = apart.part(partition, 0);
+        for at in (0..paths.len()).filter(|at| fact(*at).hash.partition(config().partitions) == partition) {
+            part.node(fact(at)).unwrap();
+        }
+        let part = part.finish();
+        apart.add(partition, part);
+    }
+    let (mut one, mut apart) = (one.finish().unwrap(), apart.finish().unwrap());
+    assert_eq!(apart.node_count(), paths.len());
+    for path in &paths {
+        assert_eq!(apart.committed_node(path), one.committed_node(path));
+    }
+    assert_eq!((apart.data_bytes(), apart.ephemeral_count()), (one.data_bytes(), one.ephemeral_count()));
+    let owned = |ledger: &Ledger| ledger.ephemerals(SessionId(77)).map(|node| node.path).collect::<Vec<_>>();
+    assert_eq!((owned(&apart), owned(&apart).len()), (owned(&one), one.ephemeral_count()));
+    let quotas = |ledger: &Ledger| ledger.quotas().map(|(path, quota)| format!("{path} {quota:?}")).collect::<Vec<_>>();
+    assert_eq!((quotas(&apart), quotas(&apart).len()), (quotas(&one), 1));
+    for ledger in [&mut one, &mut apart] {
+        ledger.drop_unused_acls(Zxid(9));
+        assert_eq!(ledger.acls().count(), 1, "its nodes keep it");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Bringing one learner to this server's history (`LearnerHandler.syncFollower`, `startForwarding`).
 
 use super::{Action, DisconnectReason, Leader, LearnerId, LinkPhase};
-use crate::peer::history::{SyncFacts, SyncPlan, choose, follows, log_continues};
+use crate::peer::history::{Gap, SyncFacts, SyncPlan, choose, follows, log_continues};
 use crate::peer::wire::packet::{PacketKind, ProposalFrame, QuorumPacket};
 use bytes::Bytes;
 use engine::zxid::Zxid;
@@ -133,11 +133,10 @@ impl Leader {
             _ => return,
         }
         let before = link.cursor;
-        for (zxid, txn) in entries {
-            let lacking = self.links.get(&learner).is_some_and(|link| zxid > link.cursor);
-            if lacking && !self.send_history(learner, zxid, &ProposalFrame::new(zxid, &txn), out) {
-                return;
-            }
+        let lacking = entries.iter().filter(|(zxid, _)| *zxid > before).map(|(zxid, txn)| (*zxid, &txn[..]));
+        let piece = history_piece(before, lacking);
+        if !self.send_history(learner, piece, out) {
+            return;
         }
         // What was asked for is not there: the log has been cut short behind the list's back.
         let advanced = self.links.get(&learner).is_some_and(|link| link.cursor > before);
@@ -169,14 +168,11 @@ impl Leader {
             left = left.saturating_sub(frame.bytes());
             more
         });
-        let next: Vec<(Zxid, ProposalFrame)> = next.map(|(zxid, frame)| (zxid, frame.clone())).collect();
-        let reached = next.last().map_or(cursor, |(zxid, _)| *zxid);
-        for (zxid, frame) in next {
-            if !self.send_history(learner, zxid, &frame, out) {
-                return;
-            }
+        let piece = history_piece(cursor, next.map(|(zxid, frame)| (zxid, frame.txn_bytes())));
+        if !self.send_history(learner, piece, out) {
+            return;
         }
-        if reached < self.served {
+        if self.links.get(&learner).is_some_and(|link| link.cursor < self.served) {
             // It goes on when the learner has read some of it.
             self.set_phase(now_ms, learner, LinkPhase::Copying { reading: false });
             return self.check_queue(learner);
@@ -200,19 +196,22 @@ impl Leader {
         self.check_queue(learner);
     }
 
-    /// One transaction of the history: PROPOSAL and COMMIT, to observers too. False if it does not follow what the
-    /// learner has.
-    fn send_history(&mut self, learner: LearnerId, zxid: Zxid, frame: &ProposalFrame, out: &mut Vec<Action>) -> bool {
-        let Some(link) = self.links.get_mut(&learner) else { return false };
-        let last = link.cursor;
-        if !follows(last, zxid) {
-            self.gap(learner, last, Some(zxid));
-            return false;
+    /// Sends a part of the history. False if it does not follow what the learner has.
+    fn send_history(&mut self, learner: LearnerId, piece: Result<Piece, Gap>, out: &mut Vec<Action>) -> bool {
+        match piece {
+            Ok(Piece { bytes, last }) => {
+                let Some(link) = self.links.get_mut(&learner) else { return false };
+                if !bytes.is_empty() {
+                    link.send(learner, bytes.into(), out);
+                    (link.cursor, link.sent) = (last, last);
+                }
+                true
+            }
+            Err(Gap { zxid, last }) => {
+                self.gap(learner, last, Some(zxid));
+                false
+            }
         }
-        link.send(learner, frame.proposal(), out);
-        link.send(learner, QuorumPacket::bare(PacketKind::Commit, zxid).encode(), out);
-        (link.cursor, link.sent) = (zxid, zxid);
-        true
     }
 
     /// No way on without a hole: the learner is to come back for a snapshot.
@@ -244,4 +243,26 @@ impl Leader {
             self.doomed.push((learner, DisconnectReason::QueueFull(queue_bytes_max)));
         }
     }
+}
+
+/// Consecutive transactions of the history as they go to a learner.
+struct Piece {
+    bytes: Vec<u8>,
+    /// The last of them; with none, what they were to follow.
+    last: Zxid,
+}
+
+/// The transactions behind `last`, of each PROPOSAL and COMMIT, to observers too: in one piece, since a learner that lags
+/// is sent hundreds of thousands.
+fn history_piece<'a>(last: Zxid, entries: impl Iterator<Item = (Zxid, &'a [u8])>) -> Result<Piece, Gap> {
+    let mut piece = Piece { bytes: Vec::new(), last };
+    for (zxid, txn) in entries {
+        if !follows(piece.last, zxid) {
+            return Err(Gap { zxid, last: piece.last });
+        }
+        ProposalFrame::write(zxid, txn, &mut piece.bytes);
+        QuorumPacket::bare(PacketKind::Commit, zxid).write(&mut piece.bytes);
+        piece.last = zxid;
+    }
+    Ok(piece)
 }

@@ -144,7 +144,13 @@ impl QuorumPacket {
     pub fn encode(&self) -> Bytes {
         let data_bytes = self.data.as_ref().map_or(0, Bytes::len);
         let mut out = Vec::with_capacity(SMALLEST_BYTES + data_bytes);
-        let mut w = Writer::new(&mut out);
+        self.write(&mut out);
+        out.into()
+    }
+
+    /// Appends the bytes on the wire to others.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut w = Writer::new(out);
         w.int(self.kind.code());
         w.long(self.zxid.to_wire());
         w.buffer(self.data.as_deref());
@@ -153,7 +159,6 @@ impl QuorumPacket {
             w.string(&auth.scheme);
             w.string(&auth.id);
         }
-        out.into()
     }
 }
 
@@ -166,12 +171,17 @@ impl ProposalFrame {
     /// Frames a transaction: header, record and perhaps a digest.
     pub fn new(zxid: Zxid, txn: &[u8]) -> ProposalFrame {
         let mut out = Vec::with_capacity(SMALLEST_BYTES + txn.len());
-        let mut w = Writer::new(&mut out);
+        ProposalFrame::write(zxid, txn, &mut out);
+        ProposalFrame(out.into())
+    }
+
+    /// Appends the packet that [`Self::new`] makes of a transaction to others.
+    pub fn write(zxid: Zxid, txn: &[u8], out: &mut Vec<u8>) {
+        let mut w = Writer::new(out);
         w.int(PacketKind::Proposal.code());
         w.long(zxid.to_wire());
         w.buffer(Some(txn));
         w.count(None);
-        ProposalFrame(out.into())
     }
 
     /// The packet.
@@ -182,6 +192,11 @@ impl ProposalFrame {
     /// The same as INFORM, in two parts to be sent one behind the other.
     pub fn inform(&self) -> [Bytes; 2] {
         [Bytes::from_static(&[0, 0, 0, 8]), self.0.slice(4..)]
+    }
+
+    /// The transaction's bytes.
+    pub fn txn_bytes(&self) -> &[u8] {
+        &self.0[HEAD_BYTES..self.0.len() - 4]
     }
 
     /// The transaction.

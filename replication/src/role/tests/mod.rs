@@ -37,6 +37,7 @@ fn config(shards: u16) -> RoleConfig {
         shards,
         outstanding_max: 64,
         outstanding_bytes_max: 1 << 20,
+        commit_step: usize::MAX,
         skip_acl: false,
         reaper: ReaperConfig::default(),
         ledger: LedgerConfig { enforce_quota: false, ..crate::ledger::test_config() },

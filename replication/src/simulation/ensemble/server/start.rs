@@ -42,6 +42,7 @@ fn role_config(setting: &Setting) -> RoleConfig {
         shards,
         outstanding_max: 1000,
         outstanding_bytes_max: 1 << 30,
+        commit_step: usize::MAX,
         skip_acl: false,
         reaper: ReaperConfig::default(),
         ledger: crate::ledger::LedgerConfig {

@@ -157,6 +157,30 @@ fn syncs_come_back_in_order_at_what_was_decided() {
 }
 
 #[test]
+fn much_that_is_decided_at_once_is_committed_step_by_step() {
+    let config = RoleConfig { server: 2, commit_step: 3, ..config(2) };
+    let mut host = Host::member(config);
+    host.change(|role, now, out| role.follow(now, out));
+    let zxid = |counter| Zxid::new(1, counter);
+    for counter in 1..=8 {
+        host.step(proposal(zxid(counter), 0, &created(&format!("/n{counter}"))));
+    }
+    host.flush(9);
+    assert!(!host.role.has_ready(), "nothing is decided");
+    host.step(Input::Committed(zxid(8)));
+    let mut steps = vec![host.published];
+    assert_eq!(host.role.known_committed(), zxid(8), "all of it is decided");
+    while host.role.has_ready() {
+        assert!(steps.len() < 9, "{steps:?}");
+        host.step(Input::GoOn);
+        steps.push(host.published);
+    }
+    assert_eq!(steps, [zxid(3), zxid(6), zxid(8)]);
+    assert!((1..=8).all(|counter| host.replica.nodes.contains_key(&*format!("/n{counter}"))));
+    assert_eq!(host.step(Input::GoOn), [], "more is not there");
+}
+
+#[test]
 fn requests_that_are_with_the_leader_take_room() {
     let mut host = follower();
     for seq in 0..8 {
