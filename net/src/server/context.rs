@@ -69,10 +69,9 @@ impl Context {
 fn connection_limits(config: &Config) -> ConnectionLimits {
     let (frame, session, auth) = (&config.local.frame, &config.local.session, &config.local.auth);
     let millis = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
-    let mut enforced = auth.enforce_schemes.clone();
-    if auth.session_require_client_sasl_auth {
-        enforced.push("sasl".into());
-    }
+    // Where SASL is required no other scheme will do (`AuthenticationHelper`).
+    let enforced =
+        if auth.session_require_client_sasl_auth { vec!["sasl".to_owned()] } else { auth.enforce_schemes.clone() };
     ConnectionLimits {
         frame_bytes_max: frame.jute_max_buffer as usize,
         field_bytes_max: frame.field_bytes_max(),
