@@ -391,6 +391,7 @@ fn is_the_default(key: &str, value: &str) -> bool {
             value.eq_ignore_ascii_case("false")
         }
         "jvm.pause.monitor" | "multiAddress.enabled" | "quorumListenOnAllIPs" => value.eq_ignore_ascii_case("false"),
+        "request_stale_connection_check" => value.eq_ignore_ascii_case("true"),
         "metricsProvider.className" => value == "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
         _ => false,
     }

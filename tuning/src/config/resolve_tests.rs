@@ -195,8 +195,7 @@ fn keys_without_effect_are_named_unless_they_ask_for_nothing() {
 fn keys_that_the_server_does_not_act_on_are_named() {
     let keys = [
         "localSessionsEnabled=true",
-        "request_throttle_max_requests=10",
-        "throttled_op_wait_time=5",
+        "request_stale_connection_check=false",
         "emulate353TTLNodes=true",
         "digest.enabled=true",
         "closeSessionTxn.enabled=false",
