@@ -47,6 +47,7 @@ mod following;
 mod handshake;
 mod io;
 mod learners;
+mod local;
 mod modes;
 mod outstanding;
 mod propose;
@@ -63,13 +64,14 @@ pub(crate) mod tests;
 
 pub use fault::RoleFault;
 pub use io::{Action, ConnectRequest, Input, Now};
+pub use local::ClientPolicy;
 pub use modes::Mode;
 pub use reaper::ReaperConfig;
 pub use reconfig::EnsembleFacts;
 pub use system::{SystemState, SystemStateError};
 
 use crate::ledger::{self, Acls, Ledger, LedgerConfig, LedgerLoader, Resolved};
-use crate::session::{LearnerId, SessionIds, Sessions};
+use crate::session::{LearnerId, LocalSessions, SessionIds, Sessions};
 use bytes::Bytes;
 use commit::Measuring;
 use commit_point::CommitPoint;
@@ -98,6 +100,8 @@ pub struct RoleConfig {
     pub outstanding_bytes_max: usize,
     /// `zookeeper.skipACL`: forwarded requests pass every check. Clients of this server have it in their identity.
     pub skip_acl: bool,
+    /// How a member treats its own clients.
+    pub clients: ClientPolicy,
     /// Reaping of containers and TTL nodes.
     pub reaper: ReaperConfig,
     /// What validation depends on.
@@ -182,6 +186,8 @@ pub struct Role {
     counters: Counters,
     /// Looking, and serving clients that only read.
     read_only: Option<ReadOnly>,
+    /// Leading and following, where new sessions are this server's own.
+    local: Option<LocalSessions>,
     /// Leading: what a reconfig is held against.
     ensemble: Option<EnsembleFacts>,
 }
@@ -247,6 +253,7 @@ impl Role {
             held: Vec::new(),
             counters: Counters::default(),
             read_only: None,
+            local: None,
             ensemble: None,
             config,
         }
@@ -258,11 +265,12 @@ impl Role {
         if let Some(read_only) = &self.read_only {
             return read_only.next_deadline();
         }
+        let local = self.local.as_ref().and_then(LocalSessions::next_deadline);
         if !self.has_timers() || !self.has_room() {
-            return None;
+            return local;
         }
-        let reaping = self.reaper.next_deadline();
-        Some(self.sessions.next_deadline().map_or(reaping, |expiry| expiry.min(reaping)))
+        let others = [local, self.sessions.next_deadline()].into_iter().flatten();
+        Some(others.fold(self.reaper.next_deadline(), i64::min))
     }
 
     /// Whether the host may pass on more writes, syncs and handshakes. Answers make room.

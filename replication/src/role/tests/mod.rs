@@ -3,6 +3,7 @@
 
 mod cluster;
 mod lifecycle;
+mod local;
 pub(crate) mod model;
 pub(crate) mod random;
 mod read_only;
@@ -38,6 +39,7 @@ fn config(shards: u16) -> RoleConfig {
         outstanding_max: 64,
         outstanding_bytes_max: 1 << 20,
         skip_acl: false,
+        clients: ClientPolicy::default(),
         reaper: ReaperConfig::default(),
         ledger: LedgerConfig { enforce_quota: false, ..crate::ledger::test_config() },
     }

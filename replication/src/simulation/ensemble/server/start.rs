@@ -8,7 +8,7 @@ use crate::ledger::test_config;
 use crate::node::{Epochs, Node, NodeConfig, NodeStart};
 use crate::peer::ensemble::{Ensemble, ServerId, Views};
 use crate::peer::mistake::Mistake;
-use crate::role::{self, Now, ReaperConfig, Role, RoleConfig};
+use crate::role::{self, ClientPolicy, Now, ReaperConfig, Role, RoleConfig};
 use crate::wal::disk::DIRECTORY;
 use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Verdict, WalConfig, WalWriter, read, recover};
 use bytes::Bytes;
@@ -40,6 +40,7 @@ fn role_config(sid: i64, shards: u16) -> RoleConfig {
         outstanding_max: 1000,
         outstanding_bytes_max: 1 << 30,
         skip_acl: false,
+        clients: ClientPolicy::default(),
         reaper: ReaperConfig::default(),
         ledger: crate::ledger::LedgerConfig { enforce_quota: false, partitions: PARTITIONS, ..test_config() },
     }
