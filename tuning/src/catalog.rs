@@ -47,7 +47,6 @@ const METRICS: &str = "metrics providers are not there yet";
 const PEERS: &str = "this part of ensembles is not there yet";
 const SNAPSHOTS: &str = "checkpoints are not ZooKeeper's snapshots";
 const AUDIT: &str = "the audit log is not there yet";
-const LOCAL_SESSIONS: &str = "local sessions are not there yet";
 const STALE: &str = "a request that waits is dropped with its connection";
 const LEGACY_TTL: &str = "data of ZooKeeper 3.5.3 cannot be read here";
 const DIGEST: &str = "digests of the tree are not there yet";
@@ -80,8 +79,8 @@ pub const KEYS: &[Key] = &[
     file("reconfigEnabled"),
     file("peerType"),
     file("electionAlg"),
-    without("localSessionsEnabled", Home::File, LOCAL_SESSIONS),
-    without("localSessionsUpgradingEnabled", Home::File, LOCAL_SESSIONS),
+    file("localSessionsEnabled"),
+    file("localSessionsUpgradingEnabled"),
     file("autopurge.snapRetainCount"),
     without("autopurge.purgeInterval", Home::File, SNAPSHOTS),
     without("observerMasterPort", Home::File, PEERS),
@@ -157,7 +156,7 @@ pub const KEYS: &[Key] = &[
     plain("znode.container.checkIntervalMs"),
     plain("znode.container.maxPerMinute"),
     plain("znode.container.maxNeverUsedIntervalMs"),
-    without("enableEagerACLCheck", Home::FileOrProperty, PEERS),
+    property("enableEagerACLCheck"),
     // Storage.
     property("snapCount"),
     without("preAllocSize", Home::FileOrProperty, PREALLOC),

@@ -32,6 +32,10 @@ pub(super) struct Throttled {
     arrivals: VecDeque<(u64, i64)>,
     /// The frame in front waits, and has been counted as waiting.
     waits: bool,
+    /// From when to when frames of this connection last waited for the throttle. What frames wait for besides, such as
+    /// writes of their own session, does not count.
+    blocked_since_ms: i64,
+    blocked_until_ms: i64,
     /// The frame in front has been let in.
     passed: Option<Passed>,
     /// Requests of this connection that count as in process.
@@ -75,10 +79,12 @@ impl Throttled {
         self.passed = None;
     }
 
-    /// When the last of the next `bytes` bytes came.
-    fn arrived_ms(&self, bytes: usize, now_ms: i64) -> i64 {
+    /// How long the frame in front, of so many bytes, has waited for the throttle: since its last byte came, at most.
+    fn waited_ms(&self, bytes: usize, now_ms: i64) -> i64 {
         let end = self.decoded + bytes as u64;
-        self.arrivals.iter().find(|(until, _)| *until >= end).map_or(now_ms, |(_, ms)| *ms)
+        let arrived_ms = self.arrivals.iter().find(|(until, _)| *until >= end).map_or(now_ms, |(_, ms)| *ms);
+        let until_ms = if self.waits { now_ms } else { self.blocked_until_ms };
+        until_ms.saturating_sub(arrived_ms.max(self.blocked_since_ms)).max(0)
     }
 }
 
@@ -91,7 +97,8 @@ impl Machine {
         if let Some(passed) = throttled.passed {
             return Verdict::Pass(passed);
         }
-        let waited_ms = cx.now_ms().saturating_sub(throttled.arrived_ms(bytes, cx.now_ms())).max(0);
+        let now_ms = cx.now_ms();
+        let waited_ms = throttled.waited_ms(bytes, now_ms);
         // The end of a session must outlive it.
         let is_stale = rules.notices_stale && op != OpCode::CloseSession && waited_ms > i64::from(timeout_ms);
         if is_stale && rules.drops_stale {
@@ -100,11 +107,18 @@ impl Machine {
         }
         if !cx.begin_request() {
             if !std::mem::replace(&mut throttled.waits, true) {
+                // Right behind one that has waited it has waited as long.
+                if throttled.blocked_until_ms != now_ms {
+                    throttled.blocked_since_ms = now_ms;
+                }
                 cx.metrics().count(Counter::RequestThrottleWaits, 1);
             }
             return Verdict::Wait;
         }
         throttled.counted += 1;
+        if throttled.waits {
+            throttled.blocked_until_ms = now_ms;
+        }
         cx.metrics().count(Counter::StaleRequests, u64::from(is_stale));
         cx.metrics().add_advanced(AdvancedSummary::ThrottleQueueTime, waited_ms as u64);
         let may_be_refused = !matches!(op, OpCode::Ping | OpCode::CloseSession);

@@ -3,7 +3,7 @@
 use crate::on_one_and_four_shards;
 use crate::support::raw::frame;
 use crate::support::record::{self, err, op};
-use crate::support::server::{Server, ServerConfig};
+use crate::support::server::ServerConfig;
 use crate::support::session::{Session, request};
 use crate::support::wait_for;
 use std::io::Write;

@@ -36,6 +36,9 @@
 //! * *Following*: validation is the leader's. A write waits, per session in order, for the proposal with its session and
 //!   xid, and is answered when that has taken effect here. Nothing expires and nothing is reaped.
 //!
+//! A member that leads or follows may keep new sessions to itself until they need the ensemble, and refuse early what
+//! the ACLs forbid ([`ClientPolicy`]); both stand in front of the above.
+//!
 //! [`Input::Shutdown`] makes a role *drain* in any mode. A contradiction between what has taken effect and what the
 //! leader says ends in [`Action::Fail`].
 

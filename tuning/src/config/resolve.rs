@@ -42,6 +42,9 @@ fn read(reader: &mut Reader<'_>) -> Config {
         admin: read_admin(reader, read_only_mode_enabled),
         host: read_host(reader),
     };
+    if !ensemble.is_distributed() {
+        warn_of_keys_for_ensembles(reader, &local);
+    }
     Config { ensemble, local }
 }
 
@@ -298,6 +301,7 @@ fn read_auth(reader: &mut Reader<'_>) -> AuthConfig {
         reader.warn(WarningKind::Unwise, "skipACL", "=yes lets every client do everything".to_owned());
     }
     AuthConfig {
+        eager_acl_check: reader.boolean("enableEagerACLCheck", false),
         skip_acl,
         digest_enabled,
         digest_algorithm: reader.word(
@@ -361,6 +365,17 @@ fn read_host(reader: &mut Reader<'_>) -> HostConfig {
         log_level: reader
             .word("logLevel", "off, error, warn, info, debug or trace", Default::default(), |word| word.parse().ok()),
         log_format: reader.word("logFormat", "text or json", Default::default(), |word| word.parse().ok()),
+    }
+}
+
+/// As in ZooKeeper, what concerns members alone changes nothing in a lone server.
+fn warn_of_keys_for_ensembles(reader: &mut Reader<'_>, local: &LocalConfig) {
+    for (key, is_on) in
+        [("localSessionsEnabled", local.session.local_enabled), ("enableEagerACLCheck", local.auth.eager_acl_check)]
+    {
+        if is_on {
+            reader.warn(WarningKind::NoEffect, key, "has no effect in a server without an ensemble".to_owned());
+        }
     }
 }
 

@@ -65,6 +65,19 @@ fn a_request_that_has_waited_too_long_is_refused_in_its_place() {
 }
 
 #[test]
+fn waiting_for_writes_of_the_own_session_does_not_count() {
+    let mut host = Host::at(4);
+    let rules = RequestThrottle { wait_max_ms: Some(10), notices_stale: true, drops_stale: true };
+    let mut c = established_with(&mut host, throttled(rules));
+    c.receive(&mut host, &[set(1), get(2), get(3)].concat());
+    host.now_ms += 40_000;
+    answer(&mut host, &mut c, 5);
+    step(&mut host, &mut c, 5, &[]);
+    let told: Vec<(i32, i32)> = frames(&drain(&mut host, &mut c)).iter().map(|sent| (sent.xid, sent.err)).collect();
+    assert_eq!(told, [(1, 0), (2, 0), (3, 0)]);
+}
+
+#[test]
 fn a_request_that_outlives_its_session_ends_the_connection() {
     let mut host = Host::at(4);
     let mut first = busy(&mut host);
