@@ -1,6 +1,6 @@
 //! Sessions of one server's own, and writes that a server refuses before the ensemble hears of them.
 
-use crate::cluster::{ANSWER_PATIENCE, Cluster, Kind, PATIENCE, lasting, open};
+use crate::cluster::{ANSWER_PATIENCE, Cluster, Kind, PATIENCE, has_java, lasting, open};
 use crate::support::record::{self, OPEN, err, mode, op};
 use crate::support::server::four_letter_within;
 use crate::support::session::{DELETED, Hello, Knock, Session};
@@ -42,48 +42,83 @@ fn ephemeral_in_multi(path: &str) -> Vec<u8> {
     ])
 }
 
+const UPGRADING: [(&str, &str); 2] = [("localSessionsEnabled", "true"), ("localSessionsUpgradingEnabled", "true")];
+
 #[test]
 fn a_local_session_costs_no_transaction_and_becomes_global_with_its_first_ephemeral() {
-    let settings = [("localSessionsEnabled", "true"), ("localSessionsUpgradingEnabled", "true")];
-    let (mut cluster, servers) = three_servers(&settings);
-    for sid in servers {
-        let elsewhere = cluster.others(&[sid])[0];
-        let mut session = cluster.session(sid);
-        let before = zxid(&mut session);
-        let closing = cluster.session(sid);
-        let hello = closing.hello();
-        assert_eq!(closing.close(), before, "neither the beginning nor the end of a session is a transaction");
+    let (mut cluster, [leader, follower]) = three_servers(&UPGRADING);
+    live_and_upgrade(&cluster, leader, follower, false);
+    live_and_upgrade(&cluster, follower, leader, true);
+    cluster.check_health();
+}
+
+#[test]
+fn their_leader_takes_what_our_local_sessions_ask_and_ours_what_theirs_do() {
+    if !has_java() {
+        return;
+    }
+    for (kinds, leader, followers) in [
+        ([Kind::Java, Kind::Ringkeeper, Kind::Java], 3, [2, 1]),
+        ([Kind::Java, Kind::Ringkeeper, Kind::Ringkeeper], 3, [1, 2]),
+    ] {
+        let mut cluster = Cluster::of(&kinds, 0);
+        for sid in cluster.all() {
+            UPGRADING.iter().for_each(|(key, value)| cluster.set(sid, key, value));
+        }
+        // The last one leads, since nobody else is there when it is elected but one with a lower number.
+        let (first, last) = (followers[1], followers[0]);
+        cluster.start(first);
+        cluster.start(leader);
+        cluster.await_mode(leader, "leader");
+        cluster.start(last);
+        cluster.await_serving(&cluster.all());
+        live_and_upgrade(&cluster, followers[0], followers[1], false);
+        live_and_upgrade(&cluster, followers[1], leader, true);
+        cluster.check_health();
+    }
+}
+
+/// A local session of server `sid` from its beginning until it is one of the ensemble, with its first ephemeral inside a
+/// multi or not.
+fn live_and_upgrade(cluster: &Cluster, sid: usize, elsewhere: usize, in_multi: bool) {
+    let mut session = cluster.session(sid);
+    let before = zxid(&mut session);
+    let closing = cluster.session(sid);
+    let closed = closing.hello();
+    assert_eq!(closing.close(), before, "neither the beginning nor the end of a session is a transaction");
+    for (server, hello) in [(sid, closed), (elsewhere, session.hello())] {
+        assert!(is_expired(cluster, server, &hello), "it has ended, or is not known there");
+    }
+    let is_ours = cluster.member(sid).kind == Kind::Ringkeeper;
+    if is_ours {
         assert_eq!(cluster.figure(sid, "zk_local_sessions"), Some(1));
         let dump = four_letter_within(cluster.address(sid), b"dump", PATIENCE).unwrap();
         assert!(dump.contains("Local Session Sets (1)/(1):\n"), "{dump}");
-        for (server, hello) in [(sid, hello), (elsewhere, session.hello())] {
-            assert!(is_expired(&cluster, server, &hello), "it has ended, or is not known there");
-        }
-
-        // It writes as any other does, and moves between connections of its server.
-        session.create(&format!("/of-{sid}"), b"");
-        let mut session = open(&[cluster.address(sid)], &session.hello());
-        let path = format!("/of-{sid}/e");
-        match sid == servers[0] {
-            true => session.create_as(&path, mode::EPHEMERAL),
-            false => {
-                let results = session.call(op::MULTI, &ephemeral_in_multi(&path)).results();
-                assert!(results.iter().all(|result| result.err == err::OK), "{results:?}");
-                path.clone()
-            }
-        };
-        assert_eq!(session.stat(&path).unwrap().owner, session.id, "under the id that it had");
-        assert_eq!(cluster.figure(sid, "zk_local_sessions"), Some(0));
-        let mut moved = open(&[cluster.address(elsewhere)], &session.hello());
-        assert_eq!(moved.call(op::SYNC, &record::path("/")).err, err::OK);
-        assert_eq!(moved.stat(&path).unwrap().owner, moved.id, "it is one of the ensemble");
-        let mut watching = cluster.session(sid);
-        assert_eq!(watching.call(op::SYNC, &record::path("/")).err, err::OK);
-        assert_eq!(watching.call(op::EXISTS, &record::read(&path, true)).err, err::OK);
-        moved.close();
-        assert_eq!(watching.event().kind, DELETED);
     }
-    cluster.check_health();
+
+    // It writes as any other does, and moves between connections of its server.
+    session.create(&format!("/of-{sid}"), b"");
+    let mut session = open(&[cluster.address(sid)], &session.hello());
+    let path = format!("/of-{sid}/e");
+    if in_multi {
+        let results = session.call(op::MULTI, &ephemeral_in_multi(&path)).results();
+        assert!(results.iter().all(|result| result.err == err::OK), "{results:?}");
+    } else {
+        session.create_as(&path, mode::EPHEMERAL);
+    }
+    assert_eq!(session.stat(&path).unwrap().owner, session.id, "under the id that it had");
+    if is_ours {
+        assert_eq!(cluster.figure(sid, "zk_local_sessions"), Some(0));
+    }
+    let mut moved = open(&[cluster.address(elsewhere)], &session.hello());
+    zxid(&mut moved);
+    assert_eq!(moved.stat(&path).unwrap().owner, moved.id, "it is one of the ensemble");
+    let mut watching = cluster.session(sid);
+    zxid(&mut watching);
+    assert_eq!(watching.call(op::EXISTS, &record::read(&path, true)).err, err::OK);
+    moved.close();
+    assert_eq!(watching.event().kind, DELETED);
+    watching.close();
 }
 
 #[test]
