@@ -87,7 +87,11 @@ impl Machine {
         if self.throttled.is_some() && !matches!(op, OpCode::Auth | OpCode::Sasl) {
             match self.throttle(cx, op, LENGTH_BYTES + frame.len(), timeout_ms) {
                 Verdict::Pass(passed) => is_late = passed == Passed::Late,
-                Verdict::Wait => return Offer::Wait,
+                Verdict::Wait => {
+                    // Its pings wait as well: a session must not expire for want of its turn.
+                    self.touch(cx, session);
+                    return Offer::Wait;
+                }
                 Verdict::Drop => {
                     self.end(Ending::Now);
                     return Offer::Taken;

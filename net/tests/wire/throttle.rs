@@ -1,10 +1,11 @@
-//! The request throttle: order, refusals, and what is not executed.
+//! Throttles: requests that wait for their turn and are refused in order, handshakes that cost tokens, large requests that
+//! share a sum.
 
 use crate::on_one_and_four_shards;
-use crate::support::raw::frame;
+use crate::support::raw::{Raw, frame};
 use crate::support::record::{self, err, op};
-use crate::support::server::ServerConfig;
-use crate::support::session::{Session, request};
+use crate::support::server::{ServerConfig, four_letter};
+use crate::support::session::{Hello, Session, request};
 use crate::support::wait_for;
 use std::io::Write;
 use std::time::Duration;
@@ -13,10 +14,12 @@ on_one_and_four_shards!(
     requests_wait_for_their_turn_and_lose_nothing,
     requests_that_waited_too_long_are_refused_in_order,
     who_leaves_makes_room,
+    handshakes_cost_tokens,
+    large_requests_share_a_sum,
 );
 
-/// Writes, reads and pings, more than are read at once.
-const PIPELINE: i32 = 3_000;
+/// Writes, reads and pings: each write costs a flush, one at a time.
+const PIPELINE: i32 = 600;
 
 /// Sends a pipeline from a thread of its own, since the server reads no more than it may.
 fn pipeline(session: &Session) -> std::thread::JoinHandle<()> {
@@ -90,6 +93,9 @@ fn requests_that_waited_too_long_are_refused_in_order(shards: usize) {
         (reply.err != err::THROTTLED).then(|| reply.stat().version)
     });
     assert_eq!(version, done, "what is refused is not executed");
+    let figures = four_letter(server.address(), b"mntr").unwrap();
+    let throttled = figures.lines().find_map(|line| line.strip_prefix("zk_throttled_ops\t")).unwrap();
+    assert!(throttled.parse::<f64>().unwrap() >= f64::from(refused), "{throttled} of {refused}");
 }
 
 fn who_leaves_makes_room(shards: usize) {
@@ -105,4 +111,37 @@ fn who_leaves_makes_room(shards: usize) {
         session.set("/n", b"still served");
     }
     assert!(Session::open(server.address()).stat("/n").is_some());
+}
+
+fn handshakes_cost_tokens(shards: usize) {
+    let server = ServerConfig::new(shards)
+        .set("connection_throttle_tokens", "3")
+        .set("connection_throttle_fill_time", "3600000")
+        .start();
+    let mut sessions: Vec<Session> = (0..3).map(|_| Session::open(server.address())).collect();
+    for hello in [Hello::default(), sessions[0].hello()] {
+        let mut raw = Raw::connect(server.address());
+        raw.send_frame(&hello.bytes());
+        raw.expect_close();
+    }
+    // Who is there goes on, and four-letter words cost nothing.
+    for session in &mut sessions {
+        assert!(session.stat("/").is_some());
+    }
+    assert_eq!(four_letter(server.address(), b"ruok").unwrap(), "imok");
+}
+
+fn large_requests_share_a_sum(shards: usize) {
+    let server =
+        ServerConfig::new(shards).set("largeRequestThreshold", "1000").set("largeRequestMaxBytes", "5000").start();
+    let mut session = Session::open(server.address());
+    session.create("/small", &[b'x'; 900]);
+    for n in 0..10 {
+        session.create(&format!("/large-{n}"), &[b'x'; 4_000]);
+    }
+    let mut greedy = Session::open(server.address());
+    greedy.send(op::CREATE, &record::plain("/too-large", &[b'x'; 5_000]));
+    greedy.expect_close();
+    assert_eq!(session.stat("/too-large"), None);
+    session.create("/large-again", &[b'x'; 4_000]);
 }

@@ -32,7 +32,10 @@ fn requests_beyond_the_most_wait_whoever_sends_them() {
     let mut first = busy(&mut host);
     let mut other = established_with(&mut host, throttled(RequestThrottle::default()));
     other.receive(&mut host, &[get(1), ping(), set(2), get(3)].concat());
+    let before = host.touches;
+    host.now_ms += 1;
     other.resume(&mut host);
+    assert_eq!(host.touches, before + 1, "it is alive while it waits");
     assert_eq!((host.reads.len(), host.writes.len()), (0, 1));
     assert!(other.is_stalled());
     finish(&mut host, &mut first, 5);
