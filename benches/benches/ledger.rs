@@ -11,7 +11,7 @@ use engine::error_code::ErrorCode;
 use engine::ids::{ConnId, CoreId, Origin, SessionId};
 use replication::ledger::{LedgerConfig, Schemes};
 use replication::request::{AclSpec, CreateKind, CreateOp, DeleteOp, SetDataOp, WriteOp, WriteRequest};
-use replication::role::{Action, ConnectRequest, Input, Now, ReaperConfig, Role, RoleConfig};
+use replication::role::{Action, ClientPolicy, ConnectRequest, Input, Now, ReaperConfig, Role, RoleConfig};
 use replication::wal::Durable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,6 +46,7 @@ impl Server {
             outstanding_bytes_max: 4 << 20,
             commit_step: usize::MAX,
             skip_acl: false,
+            clients: ClientPolicy::default(),
             reaper: ReaperConfig::default(),
             ledger,
         };

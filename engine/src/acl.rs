@@ -207,6 +207,17 @@ impl AclTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Any client may write any text as the id of an `ip` entry.
+        #[test]
+        fn arbitrary_networks_never_panic(text in "[0-9a-f:./-]{0,45}|.{0,20}", address in "[0-9.:]{0,20}") {
+            let is_valid = parse_network(&text).is_some();
+            prop_assert!(is_valid || !ip_matches(&address, &text));
+            prop_assert!(!is_valid || text.contains(['.', ':']));
+        }
+    }
 
     fn identity(credentials: &[(&str, &str)]) -> Identity {
         let mut identity = Identity::anonymous();

@@ -47,8 +47,7 @@ const METRICS: &str = "metrics providers are not there yet";
 const PEERS: &str = "this part of ensembles is not there yet";
 const SNAPSHOTS: &str = "checkpoints are not ZooKeeper's snapshots";
 const AUDIT: &str = "the audit log is not there yet";
-const LOCAL_SESSIONS: &str = "local sessions are not there yet";
-const THROTTLE: &str = "request throttling is not there yet";
+const STALE: &str = "a request that waits is dropped with its connection";
 const LEGACY_TTL: &str = "data of ZooKeeper 3.5.3 cannot be read here";
 const DIGEST: &str = "digests of the tree are not there yet";
 const CLOSE_TXN: &str = "the end of a session always names its ephemerals";
@@ -80,8 +79,8 @@ pub const KEYS: &[Key] = &[
     file("reconfigEnabled"),
     file("peerType"),
     file("electionAlg"),
-    without("localSessionsEnabled", Home::File, LOCAL_SESSIONS),
-    without("localSessionsUpgradingEnabled", Home::File, LOCAL_SESSIONS),
+    file("localSessionsEnabled"),
+    file("localSessionsUpgradingEnabled"),
     file("autopurge.snapRetainCount"),
     without("autopurge.purgeInterval", Home::File, SNAPSHOTS),
     without("observerMasterPort", Home::File, PEERS),
@@ -104,13 +103,13 @@ pub const KEYS: &[Key] = &[
     property("largeRequestThreshold"),
     property("largeRequestMaxBytes"),
     property("globalOutstandingLimit"),
-    without("request_throttle_max_requests", Home::FileOrProperty, THROTTLE),
-    without("request_throttle_stall_time", Home::FileOrProperty, THROTTLE),
-    without("request_throttle_drop_stale", Home::FileOrProperty, THROTTLE),
-    without("request_stale_connection_check", Home::FileOrProperty, THROTTLE),
-    without("request_stale_latency_check", Home::FileOrProperty, THROTTLE),
+    property("request_throttle_max_requests"),
+    property("request_throttle_stall_time"),
+    property("request_throttle_drop_stale"),
+    without("request_stale_connection_check", Home::FileOrProperty, STALE),
+    property("request_stale_latency_check"),
     property("request_throttler.shutdownTimeout"),
-    without("throttled_op_wait_time", Home::FileOrProperty, THROTTLE),
+    property("throttled_op_wait_time"),
     property("connection_throttle_tokens"),
     property("connection_throttle_fill_time"),
     property("connection_throttle_fill_count"),
@@ -157,7 +156,7 @@ pub const KEYS: &[Key] = &[
     plain("znode.container.checkIntervalMs"),
     plain("znode.container.maxPerMinute"),
     plain("znode.container.maxNeverUsedIntervalMs"),
-    without("enableEagerACLCheck", Home::FileOrProperty, PEERS),
+    property("enableEagerACLCheck"),
     // Storage.
     property("snapCount"),
     without("preAllocSize", Home::FileOrProperty, PREALLOC),

@@ -71,6 +71,16 @@ pub trait Cx {
     /// given back by the host.
     fn release_large(&mut self, bytes: usize);
 
+    /// Takes one more request into process if the request throttle has room for it; it counts until
+    /// [`Self::end_requests`]. What a closed connection still holds ([`super::Connection::take_requests_counted`]) is given
+    /// back by the host. Never asked without a throttle.
+    fn begin_request(&mut self) -> bool {
+        true
+    }
+
+    /// So many requests are no longer in process.
+    fn end_requests(&mut self, _count: usize) {}
+
     /// The core's metrics.
     fn metrics(&mut self) -> &mut CoreMetrics;
 }

@@ -1,5 +1,6 @@
 //! What a connection may hold and is held to.
 
+use super::RequestThrottle;
 use tuning::config::DigestAlgorithm;
 
 /// Bounds and policy, shared by all connections of a server.
@@ -31,6 +32,8 @@ pub struct ConnectionLimits {
     pub multi_read_bytes_max: usize,
     /// Requests longer than this count as large (`zookeeper.largeRequestThreshold`); `None` is off.
     pub large_request_threshold: Option<usize>,
+    /// How requests wait for their turn (`zookeeper.request_throttle_max_requests`); `None` is off.
+    pub throttle: Option<RequestThrottle>,
     /// How clients prove who they are.
     pub auth: AuthPolicy,
 }
@@ -51,6 +54,7 @@ impl Default for ConnectionLimits {
             input_bytes_max: 32 << 20,
             multi_read_bytes_max: 256 << 20,
             large_request_threshold: None,
+            throttle: None,
             auth: AuthPolicy::default(),
         }
     }

@@ -37,10 +37,12 @@ mod queue;
 mod request;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 pub use counters::{ConnectionCounters, ConnectionInfo};
 pub use cx::{Cx, HandshakeKind, ReadCall, ReadDispatch, ReadTarget, Serving, ViewEvent};
 pub use limits::{AuthPolicy, ConnectionLimits};
+pub use throttle::RequestThrottle;
 
 use crate::four_letter::Word;
 use crate::frame::{FrameDecoder, LENGTH_BYTES, Peek};
@@ -59,6 +61,7 @@ use request::Offer;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use throttle::Throttled;
 
 /// Whether a connection goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,12 +117,15 @@ struct Machine {
     close_at: Option<Zxid>,
     touched_ms: i64,
     counters: ConnectionCounters,
+    /// Under a request throttle only.
+    throttled: Option<Box<Throttled>>,
 }
 
 impl Connection {
     /// A connection that has just been accepted at `now_ms` of the core's monotonic clock.
     pub fn new(id: ConnId, core: CoreId, peer: SocketAddr, limits: Arc<ConnectionLimits>, now_ms: i64) -> Connection {
         let identity = Arc::new(identity_at_accept(peer.ip(), &limits.auth));
+        let throttled = limits.throttle.map(|_| Box::default());
         Connection {
             decoder: FrameDecoder::new(limits.frame_bytes_max),
             stalled: false,
@@ -138,6 +144,7 @@ impl Connection {
                 close_at: None,
                 touched_ms: i64::MIN,
                 counters: ConnectionCounters::new(now_ms),
+                throttled,
             },
         }
     }
@@ -146,6 +153,9 @@ impl Connection {
     pub fn receive(&mut self, cx: &mut impl Cx, bytes: &[u8]) {
         cx.metrics().count(Counter::BytesReceived, bytes.len() as u64);
         self.machine.horizon = self.machine.reach(cx);
+        if let Some(throttled) = &mut self.machine.throttled {
+            throttled.arrive(bytes.len(), cx.now_ms());
+        }
         self.pump(cx, bytes);
     }
 
@@ -314,6 +324,12 @@ impl Connection {
         self.machine.queue.large_bytes() + self.machine.queue.large_bytes_released
     }
 
+    /// Takes the count of requests begun by [`Cx::begin_request`] and not ended: the host gives them back when the
+    /// connection is gone.
+    pub fn take_requests_counted(&mut self) -> usize {
+        self.machine.take_requests_counted()
+    }
+
     /// Requests that are not answered, for limits over all connections.
     pub fn outstanding(&self) -> usize {
         self.machine.queue.len()
@@ -364,6 +380,10 @@ impl Connection {
                         break;
                     }
                     decoder.consume(&mut chunk, bytes);
+                    if let Some(throttled) = &mut machine.throttled {
+                        throttled.decode(LENGTH_BYTES + bytes);
+                        machine.release_requests(cx);
+                    }
                 }
                 Peek::NeedMore => break,
                 Peek::Word(Word::Stmk) => {
@@ -479,6 +499,7 @@ impl Machine {
             cx.metrics().packets_sent += 1;
         }
         self.release_large(cx);
+        self.release_requests(cx);
     }
 
     fn finish_up_to(&mut self, cx: &mut impl Cx, limit: Zxid) {

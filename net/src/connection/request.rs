@@ -3,7 +3,9 @@
 use super::collect::{Collect, Kind, MultiResults, OpResult};
 use super::handshake::Phase;
 use super::queue::{Finished, State};
+use super::throttle::{Passed, Verdict};
 use super::{Cx, Ending, Machine, ReadCall, ReadDispatch, ReadTarget, Serving};
+use crate::frame::LENGTH_BYTES;
 use crate::metrics::Counter;
 use crate::proto::auth::{self, AuthPacket};
 use crate::proto::reply::{self, header_zxid, xid as reserved};
@@ -64,7 +66,7 @@ impl Machine {
             self.end(Ending::Now);
             return Offer::Taken;
         }
-        let Phase::Established { session, seen, .. } = self.phase else {
+        let Phase::Established { session, seen, timeout_ms } = self.phase else {
             self.received(cx);
             self.handshake(cx, frame);
             return Offer::Taken;
@@ -81,6 +83,21 @@ impl Machine {
             return Offer::Taken;
         };
         let header = Header { xid, op, session, bytes: frame.len() };
+        let mut is_late = false;
+        if self.throttled.is_some() && !matches!(op, OpCode::Auth | OpCode::Sasl) {
+            match self.throttle(cx, op, LENGTH_BYTES + frame.len(), timeout_ms) {
+                Verdict::Pass(passed) => is_late = passed == Passed::Late,
+                Verdict::Wait => {
+                    // Its pings wait as well: a session must not expire for want of its turn.
+                    self.touch(cx, session);
+                    return Offer::Wait;
+                }
+                Verdict::Drop => {
+                    self.end(Ending::Now);
+                    return Offer::Taken;
+                }
+            }
+        }
         let is_free = matches!(op, OpCode::Ping | OpCode::Auth | OpCode::Sasl | OpCode::WhoAmI);
         let goes_to_role = op.is_write() || op == OpCode::Sync;
         let is_behind = seen > cx.view() || self.reach(cx) < cx.view();
@@ -98,6 +115,10 @@ impl Machine {
                 reply::encode_header_only(out, xid, header_zxid::NONE, code);
             });
             self.end(Ending::WhenAnswered);
+            return Offer::Taken;
+        }
+        if is_late {
+            self.fail_now(cx, header, ErrorCode::ThrottledOp);
             return Offer::Taken;
         }
         self.dispatch_large(cx, header, record);

@@ -1,5 +1,5 @@
 //! Who may connect, and how much may be under way: limits that hold for the whole server, looked at when a connection or
-//! a handshake arrives and never for an ordinary request.
+//! a handshake arrives, and for ordinary requests only under a request throttle.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,14 +7,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tuning::config::ConnectionThrottleConfig;
 
+/// How much there may be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AdmissionLimits {
+    /// `maxClientCnxns`: connections from one address; 0 for no limit.
+    pub per_address_max: u32,
+    /// `maxCnxns`: connections in all; 0 for no limit.
+    pub all_max: u32,
+    /// `largeRequestMaxBytes`.
+    pub large_bytes_max: usize,
+    /// `request_throttle_max_requests`: requests in process.
+    pub requests_max: usize,
+    /// Whether new sessions are local, which weigh less in the connection throttle.
+    pub sessions_are_local: bool,
+}
+
 /// Limits of one server, shared by its cores.
 #[derive(Debug)]
 pub struct Admission {
-    per_address_max: u32,
-    all_max: u32,
+    limits: AdmissionLimits,
     connections: Mutex<Connections>,
-    large_max: usize,
     large: AtomicUsize,
+    requests: AtomicUsize,
     bucket: Option<Mutex<TokenBucket>>,
 }
 
@@ -30,17 +44,16 @@ struct Connections {
 pub struct Place(IpAddr);
 
 impl Admission {
-    /// `per_address_max` is `maxClientCnxns` and `all_max` is `maxCnxns`, 0 for no limit; `large_max` is
-    /// `largeRequestMaxBytes`.
-    pub fn new(per_address_max: u32, all_max: u32, large_max: usize, throttle: &ConnectionThrottleConfig) -> Admission {
-        let bucket = (throttle.tokens > 0).then(|| Mutex::new(TokenBucket::new(throttle)));
+    /// Nobody is here yet, and nothing under way.
+    pub fn new(limits: AdmissionLimits, throttle: &ConnectionThrottleConfig) -> Admission {
+        let new_weight =
+            if limits.sessions_are_local { throttle.local_session_weight } else { throttle.global_session_weight };
         Admission {
-            per_address_max,
-            all_max,
+            limits,
             connections: Mutex::default(),
-            large_max,
             large: AtomicUsize::new(0),
-            bucket,
+            requests: AtomicUsize::new(0),
+            bucket: (throttle.tokens > 0).then(|| Mutex::new(TokenBucket::new(throttle, new_weight))),
         }
     }
 
@@ -48,11 +61,11 @@ impl Admission {
     pub fn enter(&self, address: IpAddr) -> Option<Place> {
         let address = address.to_canonical();
         let mut connections = lock(&self.connections);
-        if self.all_max > 0 && connections.all >= self.all_max {
+        if self.limits.all_max > 0 && connections.all >= self.limits.all_max {
             return None;
         }
         let from_here = connections.by_address.entry(address).or_default();
-        if self.per_address_max > 0 && *from_here >= self.per_address_max {
+        if self.limits.per_address_max > 0 && *from_here >= self.limits.per_address_max {
             return None;
         }
         *from_here += 1;
@@ -79,13 +92,26 @@ impl Admission {
 
     /// Reserves bytes for a large request, if the sum allows it.
     pub fn reserve_large(&self, bytes: usize) -> bool {
-        let fits = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= self.large_max);
+        let fits = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= self.limits.large_bytes_max);
         self.large.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 
     /// Gives them back.
     pub fn release_large(&self, bytes: usize) {
         self.large.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes one more request into process, if there is room.
+    pub fn begin_request(&self) -> bool {
+        let fits = |count: usize| (count < self.limits.requests_max).then_some(count + 1);
+        self.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    /// So many requests are no longer in process.
+    pub fn end_requests(&self, count: usize) {
+        if count > 0 {
+            self.requests.fetch_sub(count, Ordering::Relaxed);
+        }
     }
 
     /// The connection throttle's word on a handshake. `weight` is what it costs; `dice` decides where the throttle
@@ -104,6 +130,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 struct TokenBucket {
     config: ConnectionThrottleConfig,
+    /// Tokens that a new session costs, if weights count.
+    new_weight: u32,
     tokens: u32,
     filled_at_ms: Option<i64>,
     frozen_until_ms: i64,
@@ -111,9 +139,10 @@ struct TokenBucket {
 }
 
 impl TokenBucket {
-    fn new(config: &ConnectionThrottleConfig) -> TokenBucket {
+    fn new(config: &ConnectionThrottleConfig, new_weight: u32) -> TokenBucket {
         TokenBucket {
             config: config.clone(),
+            new_weight,
             tokens: config.tokens,
             filled_at_ms: None,
             frozen_until_ms: 0,
@@ -134,7 +163,7 @@ impl TokenBucket {
         self.adapt(now_ms);
         let weight = match (self.config.weight_enabled, renewal) {
             (false, _) => 1,
-            (true, false) => self.config.global_session_weight,
+            (true, false) => self.new_weight,
             (true, true) => self.config.renew_session_weight,
         };
         if self.tokens < weight || dice < self.drop_chance {
@@ -184,7 +213,8 @@ mod tests {
 
     #[test]
     fn places_are_counted_by_address() {
-        let admission = Admission::new(2, 3, 0, &throttle(0));
+        let admission =
+            Admission::new(AdmissionLimits { per_address_max: 2, all_max: 3, ..Default::default() }, &throttle(0));
         let (here, there): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "::ffff:10.0.0.2".parse().unwrap());
         let first = admission.enter(here).unwrap();
         let _second = admission.enter(here).unwrap();
@@ -197,7 +227,7 @@ mod tests {
 
     #[test]
     fn large_requests_share_a_sum() {
-        let admission = Admission::new(0, 0, 100, &throttle(0));
+        let admission = Admission::new(AdmissionLimits { large_bytes_max: 100, ..Default::default() }, &throttle(0));
         assert!(admission.reserve_large(60));
         assert!(!admission.reserve_large(41));
         admission.release_large(60);
@@ -205,8 +235,27 @@ mod tests {
     }
 
     #[test]
+    fn requests_in_process_are_counted() {
+        let admission = Admission::new(AdmissionLimits { requests_max: 2, ..Default::default() }, &throttle(0));
+        assert!(admission.begin_request() && admission.begin_request() && !admission.begin_request());
+        admission.end_requests(1);
+        assert!(admission.begin_request() && !admission.begin_request());
+        admission.end_requests(2);
+        assert!(admission.begin_request());
+    }
+
+    #[test]
+    fn a_local_session_weighs_less_than_a_global_one() {
+        let config = ConnectionThrottleConfig { weight_enabled: true, ..throttle(2) };
+        for (sessions_are_local, expected) in [(true, true), (false, false)] {
+            let admission = Admission::new(AdmissionLimits { sessions_are_local, ..Default::default() }, &config);
+            assert_eq!(admission.admit_handshake(false, 0, 1.0), expected);
+        }
+    }
+
+    #[test]
     fn the_bucket_fills_with_time() {
-        let admission = Admission::new(0, 0, 0, &throttle(1));
+        let admission = Admission::new(AdmissionLimits::default(), &throttle(1));
         assert!(admission.admit_handshake(false, 0, 1.0));
         assert!(!admission.admit_handshake(false, 5, 1.0));
         assert!(admission.admit_handshake(false, 10, 1.0));
@@ -215,7 +264,7 @@ mod tests {
     #[test]
     fn weights_and_chance() {
         let config = ConnectionThrottleConfig { weight_enabled: true, freeze_time_ms: Some(0), ..throttle(3) };
-        let mut bucket = TokenBucket::new(&config);
+        let mut bucket = TokenBucket::new(&config, 3);
         assert!(bucket.take(false, 0, 1.0), "a new session costs all three");
         assert!(!bucket.take(true, 1, 1.0));
         assert!(bucket.drop_chance > 0.0, "an empty bucket begins to drop by chance");

@@ -10,7 +10,7 @@
 //! scrub            reads everything again from time to time
 //! ```
 
-use super::admission::Admission;
+use super::admission::{Admission, AdmissionLimits};
 use super::client_port::ClientPlace;
 use super::clock::Clock;
 use super::context::Context;
@@ -169,12 +169,15 @@ fn start_cores(
     mailbox_slots: usize,
 ) -> Result<Cores, StartError> {
     let marks = Arc::new(Marks::new(context.topology.shards(), context.topology.cores(), restored.zxid));
-    let admission = Arc::new(Admission::new(
-        context.config.local.client.max_client_cnxns,
-        context.config.local.client.max_cnxns,
-        context.config.local.frame.large_request_max_bytes as usize,
-        &context.config.local.throttle.connection,
-    ));
+    let local = &context.config.local;
+    let limits = AdmissionLimits {
+        per_address_max: local.client.max_client_cnxns,
+        all_max: local.client.max_cnxns,
+        large_bytes_max: local.frame.large_request_max_bytes as usize,
+        requests_max: local.throttle.request_max as usize,
+        sessions_are_local: local.session.local_enabled && context.config.ensemble.is_distributed(),
+    };
+    let admission = Arc::new(Admission::new(limits, &local.throttle.connection));
     let clock = Clock::start();
     let (mut listeners, mut shards) = (listeners.into_iter(), restored.shards.into_iter());
     let mut role = Some((restored.seat, restored.wal));

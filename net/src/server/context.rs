@@ -5,7 +5,7 @@ use super::residency::ResidencyClock;
 use super::scrub::ScrubCounters;
 use super::status::Status;
 use super::topology::Topology;
-use crate::connection::{AuthPolicy, ConnectionLimits};
+use crate::connection::{AuthPolicy, ConnectionLimits, RequestThrottle};
 use hardware::storage::StorageHandle;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,11 +68,11 @@ impl Context {
 
 fn connection_limits(config: &Config) -> ConnectionLimits {
     let (frame, session, auth) = (&config.local.frame, &config.local.session, &config.local.auth);
+    let throttle = &config.local.throttle;
     let millis = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
-    let mut enforced = auth.enforce_schemes.clone();
-    if auth.session_require_client_sasl_auth {
-        enforced.push("sasl".into());
-    }
+    // Where SASL is required no other scheme will do (`AuthenticationHelper`).
+    let enforced =
+        if auth.session_require_client_sasl_auth { vec!["sasl".to_owned()] } else { auth.enforce_schemes.clone() };
     ConnectionLimits {
         frame_bytes_max: frame.jute_max_buffer as usize,
         field_bytes_max: frame.field_bytes_max(),
@@ -82,6 +82,11 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
             .input_bytes_max
             .max(2 * frame.jute_max_buffer as usize + (8 << 20)),
         large_request_threshold: frame.large_request_threshold.map(|bytes| bytes as usize),
+        throttle: (throttle.request_max > 0).then_some(RequestThrottle {
+            wait_max_ms: (throttle.throttled_op_wait_time_ms > 0).then_some(throttle.throttled_op_wait_time_ms.into()),
+            notices_stale: throttle.stale_latency_check,
+            drops_stale: throttle.drop_stale,
+        }),
         auth: AuthPolicy {
             skip_acl: auth.skip_acl,
             digest: auth.digest_enabled.then_some(auth.digest_algorithm),

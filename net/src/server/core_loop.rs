@@ -232,9 +232,17 @@ impl Core {
             (!self.parts.touched.is_empty()).then(|| mono(self.told_touches_ms + TOUCH_EVERY_MS)),
             self.sessionless.front().map(|(at, _)| mono(*at)),
             self.lingering.front().map(|(at, _)| mono(*at)),
+            self.next_look_at_throttled().map(mono),
             self.stopping.as_ref().map(|_| Instant::now() + Duration::from_millis(20)),
         ];
         candidates.into_iter().flatten().min()
+    }
+
+    /// Requests in process on other cores end without a word to this one: those that wait for them here look again.
+    fn next_look_at_throttled(&self) -> Option<i64> {
+        let throttle = &self.context.config.local.throttle;
+        let waits = throttle.request_max > 0 && !self.stalled.is_empty();
+        waits.then(|| self.parts.now.mono_ms.saturating_add(i64::from(throttle.stall_time_ms)))
     }
 
     // ---- what the ring reports ----
@@ -455,6 +463,7 @@ impl Core {
             return;
         }
         self.parts.admission.release_large(client.connection.large_bytes_held());
+        self.parts.admission.end_requests(client.connection.take_requests_counted());
         let (session, core) = (client.session, self.parts.id);
         if session != SessionId::NONE {
             self.parts.tell_role(Input::Disconnected { session, core, conn: id });

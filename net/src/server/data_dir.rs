@@ -237,6 +237,32 @@ fn failed(path: &Path, action: &'static str, source: io::Error) -> DataDirError 
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_no_identity(bytes in proptest::collection::vec(any::<u8>(), 0..2 * IDENTITY_BYTES)) {
+            prop_assert!(Identity::decode(&bytes).is_err());
+        }
+
+        /// Whatever is changed or cut is noticed.
+        #[test]
+        fn an_identity_is_read_as_it_was_written_or_not_at_all(
+            power in 0_u32..=16,
+            directory_id: u64,
+            secret: [u8; HashKey::BYTES],
+            at in 0..IDENTITY_BYTES,
+            flip in 1_u8..,
+            length in 0..IDENTITY_BYTES,
+        ) {
+            let identity = Identity { partitions: 1 << power, directory_id, key: HashKey::new(secret) };
+            let mut bytes = identity.encode();
+            prop_assert_eq!(Identity::decode(&bytes), Ok(identity));
+            prop_assert!(Identity::decode(&bytes[..length]).is_err());
+            bytes[at] ^= flip;
+            prop_assert!(Identity::decode(&bytes).is_err());
+        }
+    }
 
     #[test]
     fn the_identity_is_made_once_and_kept() {

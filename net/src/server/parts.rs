@@ -159,6 +159,14 @@ impl Cx for Parts {
         self.admission.release_large(bytes);
     }
 
+    fn begin_request(&mut self) -> bool {
+        self.admission.begin_request()
+    }
+
+    fn end_requests(&mut self, count: usize) {
+        self.admission.end_requests(count);
+    }
+
     fn metrics(&mut self) -> &mut CoreMetrics {
         &mut self.metrics
     }

@@ -32,7 +32,9 @@ use replication::ledger::{
 };
 use replication::node::{NodeConfig, NodeStart};
 use replication::peer::ensemble::{Ensemble, EnsembleError, ServerId, Views};
-use replication::role::{Action, Input, Now, ReaperConfig, Role, RoleConfig, SystemState, SystemStateError};
+use replication::role::{
+    Action, ClientPolicy, Input, Now, ReaperConfig, Role, RoleConfig, SystemState, SystemStateError,
+};
 use replication::wal::read::replay as read_again;
 use replication::wal::{
     Checkpoint, DirectoryId, SegmentSeq, SegmentSource, Verdict, WalConfig, WalWriter, recover as judge,
@@ -302,6 +304,11 @@ pub fn role_config(context: &Context) -> RoleConfig {
         outstanding_bytes_max: 32 << 20,
         commit_step: COMMIT_STEP,
         skip_acl: context.connection_limits.auth.skip_acl,
+        clients: ClientPolicy {
+            local_sessions: local.session.local_enabled,
+            upgrades: local.session.local_upgrading_enabled,
+            eager_acl: local.auth.eager_acl_check,
+        },
         reaper: ReaperConfig {
             check_interval_ms: i64::from(local.nodes.container_check_interval_ms),
             max_per_minute: i64::from(local.nodes.container_max_per_minute),

@@ -1,10 +1,12 @@
 //! What this server is in its ensemble, for operators' questions on any core.
 
-use crate::four_letter::{EnsembleGauges, LeaderGauges, ServerState, SizeRange};
+use crate::four_letter::{EnsembleConf, EnsembleGauges, LeaderGauges, ServerState, SizeRange};
 use replication::node::{Node, Standing};
+use replication::peer::ensemble::{HostPort, ServerId};
 use replication::role::Counters;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use tuning::config::EnsembleConfig;
 
 /// Told by the replication role's core, read by any. Nothing that is hot is in here.
 #[derive(Debug, Default)]
@@ -25,6 +27,11 @@ struct Member {
     non_voting: u64,
     observers: u64,
     is_read_only: bool,
+    /// The configuration in force, and this server's ports in it, several joined by `|`.
+    membership: Arc<str>,
+    election_ports: String,
+    quorum_ports: String,
+    is_observer: bool,
 }
 
 impl Status {
@@ -35,8 +42,9 @@ impl Status {
         let since = facts.member.as_ref().filter(|before| before.standing == standing).map(|before| before.since);
         let views = node.views();
         let (followers, observers) = node.leading().map(|leader| leader.served_learners()).unwrap_or_default();
-        let is_voter = |sid: &&u64| views.is_voter(replication::peer::ensemble::ServerId(**sid as i64));
+        let is_voter = |sid: &&u64| views.is_voter(ServerId(**sid as i64));
         let voting = followers.iter().filter(is_voter).count() as u64;
+        let own = views.committed().member(node.sid());
         facts.member = Some(Member {
             standing,
             since: since.unwrap_or_else(Instant::now),
@@ -45,6 +53,10 @@ impl Status {
             non_voting: followers.len() as u64 - voting,
             observers: observers.len() as u64,
             is_read_only: false,
+            membership: Arc::clone(views.committed().text()),
+            election_ports: own.map(|own| ports(&own.election_addresses())).unwrap_or_default(),
+            quorum_ports: own.map(|own| ports(&own.quorum_addresses())).unwrap_or_default(),
+            is_observer: !views.is_voter(node.sid()),
         });
     }
 
@@ -101,7 +113,24 @@ impl Status {
         Some(EnsembleGauges { quorum_size: member.voters, synced_observers: member.observers, leader })
     }
 
+    /// What `conf` shows of an ensemble (`QuorumZooKeeperServer.dumpConf`).
+    pub fn conf(&self, config: &EnsembleConfig) -> Option<EnsembleConf> {
+        let member = self.member()?;
+        Some(EnsembleConf {
+            init_limit: config.init_limit_ticks,
+            sync_limit: config.sync_limit_ticks,
+            election_ports: member.election_ports,
+            quorum_ports: member.quorum_ports,
+            is_observer: member.is_observer,
+            membership: member.membership.to_string(),
+        })
+    }
+
     fn member(&self) -> Option<Member> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).member.clone()
     }
+}
+
+fn ports(addresses: &[HostPort]) -> String {
+    addresses.iter().map(|address| address.port.to_string()).collect::<Vec<_>>().join("|")
 }

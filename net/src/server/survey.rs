@@ -15,6 +15,7 @@ use engine::shard::ShardCounters;
 use engine::table::TableCursor;
 use engine::zxid::Zxid;
 use replication::role::Counters;
+use replication::session::LocalSessions;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ struct RoleFacts {
     data_bytes: i64,
     ephemeral_count: usize,
     session_count: usize,
+    local_session_count: usize,
     sessions: Vec<SessionDeadline>,
     ephemerals: Vec<(SessionId, Vec<Arc<str>>)>,
     quotas: Vec<QuotaFigures>,
@@ -182,7 +184,7 @@ impl Core {
             ephemeral_count: role.ephemeral_count as u64,
             approximate_data_bytes: u64::try_from(role.data_bytes).unwrap_or(0),
             global_sessions: role.session_count as u64,
-            local_sessions: 0,
+            local_sessions: role.local_session_count as u64,
             open_files,
             open_files_max: hardware::limits::open_files().soft.unwrap_or(u64::MAX),
             ensemble: self.context.status.gauges(&role.counters),
@@ -220,7 +222,7 @@ impl Core {
             listen_backlog: local.client.listen_backlog.map_or(-1, |backlog| i32::try_from(backlog).unwrap_or(-1)),
             server_id: local.server_id.unwrap_or(0),
             sessionless_timeout_ms: local.client.sessionless_timeout_ms,
-            ensemble: None,
+            ensemble: self.context.status.conf(ensemble),
         }
     }
 }
@@ -233,6 +235,7 @@ impl RoleFacts {
             data_bytes: 0,
             ephemeral_count: 0,
             session_count: 0,
+            local_session_count: 0,
             sessions: Vec::new(),
             ephemerals: Vec::new(),
             quotas: Vec::new(),
@@ -250,6 +253,7 @@ fn role_facts(host: &RoleHost, needs: Needs) -> RoleFacts {
         data_bytes: ledger.data_bytes(),
         ephemeral_count: ledger.ephemeral_count(),
         session_count: role.sessions().len(),
+        local_session_count: role.local_sessions().map_or(0, LocalSessions::len),
         counters: role.counters(),
         ..RoleFacts::none()
     };
@@ -263,6 +267,17 @@ fn role_facts(host: &RoleHost, needs: Needs) -> RoleFacts {
                 is_local: false,
             }));
         }
+    }
+    if needs.sessions
+        && let Some(local) = role.local_sessions()
+    {
+        let all = local.list().into_iter();
+        facts.sessions.extend(all.map(|(session, expires_mono_ms, timeout_ms)| SessionDeadline {
+            session,
+            expires_mono_ms,
+            timeout_ms,
+            is_local: true,
+        }));
     }
     if needs.ephemerals {
         for (session, _) in ledger.ephemeral_owners() {

@@ -11,6 +11,7 @@ mod cluster;
 mod failures;
 mod history;
 mod joining;
+mod local;
 mod migration;
 mod mixed;
 mod network;

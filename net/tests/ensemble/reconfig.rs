@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, Kind, PATIENCE, has_java, lasting, open};
 use crate::history::{self, Load};
 use crate::support::record::{self, err, op};
-use crate::support::server::ringkeeper_binary;
+use crate::support::server::{four_letter_within, ringkeeper_binary};
 use crate::support::session::{CHANGED, Session, Stat};
 use crate::support::wait_for;
 use crate::tree::assert_equal;
@@ -133,6 +133,19 @@ fn every_server_shows_the_configuration_and_errors_are_those_of_zookeeper() {
     for sid in &all {
         let (members, shown, stat) = config(&cluster, *sid);
         assert_eq!(members, lines(&cluster, &all));
+        let conf = four_letter_within(cluster.address(*sid), b"conf", PATIENCE).unwrap();
+        let (settings, membership) = conf.split_once("\nmembership: \n").unwrap();
+        assert_eq!(parsed(membership.as_bytes()), (members, shown), "what conf shows ends with the configuration");
+        let own = cluster.member(*sid);
+        for line in [
+            "initLimit=60".to_owned(),
+            "electionAlg=3".to_owned(),
+            format!("electionPort={}", own.election_port),
+            format!("quorumPort={}", own.quorum_port),
+            "peerType=0".to_owned(),
+        ] {
+            assert!(settings.lines().any(|seen| seen == line), "{line} in\n{conf}");
+        }
         assert!(shown > 0 && shown & 0xFFFF_FFFF == 0, "the first leader's: {shown:x}");
         assert_eq!((stat.version, stat.aversion, stat.mzxid, stat.czxid), (-1, -1, shown, 0));
         version = shown;

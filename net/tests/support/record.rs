@@ -56,9 +56,12 @@ pub mod err {
     pub const INVALID_ACL: i32 = -114;
     pub const AUTH_FAILED: i32 = -115;
     pub const NOT_READ_ONLY: i32 = -119;
+    pub const EPHEMERAL_ON_LOCAL_SESSION: i32 = -120;
     pub const NO_WATCHER: i32 = -121;
     pub const RECONFIG_DISABLED: i32 = -123;
+    pub const REQUIRES_AUTH: i32 = -124;
     pub const QUOTA_EXCEEDED: i32 = -125;
+    pub const THROTTLED: i32 = -127;
 }
 
 /// One ACL entry: permissions, scheme, id.

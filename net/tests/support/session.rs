@@ -58,6 +58,14 @@ impl Reply {
         names
     }
 
+    /// The body is a list of names, given sorted, and a Stat (GetChildren2Response).
+    pub fn names_and_stat(&self) -> (Vec<String>, Stat) {
+        let mut reader = self.ok();
+        let mut names = reader.vector(|r| Ok(text(r))).unwrap().unwrap();
+        names.sort();
+        (names, Stat::decode(&mut reader))
+    }
+
     /// The body begins with an ACL.
     pub fn acl(&self) -> Vec<(i32, String, String)> {
         self.ok().vector(|r| Ok((r.int()?, text(r), text(r)))).unwrap().unwrap()

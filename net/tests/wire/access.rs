@@ -18,7 +18,11 @@ on_one_and_four_shards!(
     get_acl_needs_read_or_admin_and_hides_hashes,
     create_and_delete_look_at_the_parent,
     ip_entries,
+    mapped_addresses_are_ipv4,
     who_am_i,
+    enforced_authentication_refuses_even_pings,
+    sasl_alone_counts_where_it_is_required,
+    a_scheme_that_is_off_is_not_there,
 );
 
 const BOB: &str = "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=";
@@ -317,4 +321,67 @@ fn who_am_i(shards: usize) {
     session.auth("digest", b"joe:pw");
     let digest = |user: &str| ("digest".to_owned(), user.to_owned());
     assert_eq!(list(&mut session), [digest("bob"), digest("joe"), ip]);
+}
+
+fn mapped_addresses_are_ipv4(shards: usize) {
+    // Every address, which is a socket of both families where the machine has IPv6.
+    let server = ServerConfig::new(shards).set("clientPortAddress", "0.0.0.0").start();
+    let mut session = Session::open(server.address());
+    let own = session.call(op::WHO_AM_I, b"");
+    let own = own.ok().vector(|r| Ok((r.string()?.unwrap().into_owned(), r.string()?.unwrap().into_owned())));
+    assert_eq!(own.unwrap().unwrap(), [("ip".to_owned(), "127.0.0.1".to_owned())]);
+    session.call(op::CREATE, &record::create("/mine", None, &[(31, "ip", "127.0.0.1")], 0)).ok();
+    assert_eq!(session.err(op::GET_DATA, &record::read("/mine", false)), err::OK);
+}
+
+/// What anybody may ask gets one answer, the last one.
+fn expect_refusal(session: &mut Session, xid: i32, code: i32, body: &[u8]) {
+    session.send_as(xid, code, body);
+    let reply = session.reply();
+    let refusal = (xid, 0, err::REQUIRES_AUTH, 0);
+    assert_eq!((reply.xid, reply.zxid, reply.err, reply.body.len()), refusal, "opcode {code}");
+    session.expect_close();
+}
+
+fn enforced_authentication_refuses_even_pings(shards: usize) {
+    let server =
+        ServerConfig::new(shards).set("enforce.auth.enabled", "true").set("enforce.auth.schemes", "digest").start();
+    for (xid, code, body) in [
+        (-2, op::PING, Vec::new()),
+        (7, op::CLOSE_SESSION, Vec::new()),
+        (8, op::GET_DATA, record::read("/", false)),
+        (9, op::CREATE, record::plain("/n", b"")),
+        (-8, op::SET_WATCHES, record::set_watches(0, &[&[], &[], &[]])),
+    ] {
+        expect_refusal(&mut Session::open(server.address()), xid, code, &body);
+    }
+    let mut known = Session::open(server.address());
+    assert_eq!(known.auth("digest", b"bob:pw").err, err::OK);
+    known.create("/n", b"");
+    known.close();
+}
+
+fn sasl_alone_counts_where_it_is_required(shards: usize) {
+    if only_ringkeeper("it does not start without a login configuration") {
+        return;
+    }
+    let server = ServerConfig::new(shards)
+        .set("sessionRequireClientSASLAuth", "true")
+        .set("enforce.auth.enabled", "true")
+        .set("enforce.auth.schemes", "digest")
+        .start();
+    let mut session = Session::open(server.address());
+    assert_eq!(session.auth("digest", b"bob:pw").err, err::OK);
+    expect_refusal(&mut session, 1, op::GET_DATA, &record::read("/", false));
+}
+
+fn a_scheme_that_is_off_is_not_there(shards: usize) {
+    let server = ServerConfig::new(shards).set("DigestAuthenticationProvider.enabled", "false").start();
+    let mut session = Session::open(server.address());
+    let sealed = record::create("/n", None, &[(31, "digest", BOB)], 0);
+    assert_eq!(session.err(op::CREATE, &sealed), err::INVALID_ACL);
+    session.send_as(-4, op::AUTH, &record::auth("digest", b"bob:pw"));
+    let reply = session.reply();
+    assert_eq!((reply.xid, reply.zxid, reply.err), (-4, 0, err::AUTH_FAILED));
+    session.expect_close();
 }

@@ -17,6 +17,7 @@ mod nodes;
 mod order;
 mod quota;
 mod sessions;
+mod throttle;
 mod watches;
 mod words;
 mod zxids;

@@ -12,6 +12,7 @@ on_one_and_four_shards!(
     nothing_behind_close_takes_effect,
     reads_of_one_session_never_go_back,
     auth_is_answered_in_its_place,
+    what_is_read_often_is_never_out_of_date,
 );
 
 /// What a request of the pipeline must be answered.
@@ -179,5 +180,50 @@ fn auth_is_answered_in_its_place(shards: usize) {
         let (create, auth, ping) = (session.reply(), session.reply(), session.reply());
         assert_eq!((create.xid, auth.xid, ping.xid), (n + 1, -4, -2));
         assert_eq!((auth.zxid, auth.err), (0, 0));
+    }
+}
+
+/// Replies may be kept for those who ask again; whatever a Stat, an ACL or a quota changes must show all the same.
+fn what_is_read_often_is_never_out_of_date(shards: usize) {
+    let server = Server::start(shards);
+    let mut owner = Session::open(server.address());
+    owner.auth("digest", b"bob:pw");
+    let mut reader = Session::open(server.address());
+    let sealed: &[record::Entry<'_>] = &[(31, "auth", "")];
+    owner.create("/zookeeper/quota/c", b"");
+    owner.create("/zookeeper/quota/c/zookeeper_limits", b"count=100,bytes=-1");
+    owner.create("/zookeeper/quota/c/zookeeper_stats", b"");
+    owner.create("/c", b"data");
+    reader.call(op::SYNC, &record::path("/")).ok();
+    let mut aversion = 0;
+    for round in 0..20 {
+        let child = format!("/c/n{round}");
+        let before = reader.stat("/c").unwrap();
+        let names = |reader: &mut Session| reader.call(op::GET_CHILDREN2, &record::read("/c", false)).names_and_stat();
+        for _ in 0..3 {
+            assert_eq!((reader.get("/c").1, names(&mut reader)), (before, (Vec::new(), before)));
+        }
+        let created = owner.create(&child, b"12").zxid;
+        reader.call(op::SYNC, &record::path("/")).ok();
+        let with_child = reader.stat("/c").unwrap();
+        assert_eq!((with_child.cversion, with_child.pzxid, with_child.children), (before.cversion + 1, created, 1));
+        for _ in 0..3 {
+            let expected = (with_child, (vec![format!("n{round}")], with_child));
+            assert_eq!((reader.get("/c").1, names(&mut reader)), expected);
+            assert_eq!(reader.children("/c"), [format!("n{round}")]);
+            let usage = reader.get("/zookeeper/quota/c/zookeeper_stats").0.unwrap();
+            assert_eq!(String::from_utf8(usage).unwrap(), format!("count=2,bytes={}", 4 + 2));
+        }
+        // Who may read is asked anew each time.
+        for (entries, expected) in [(sealed, err::NO_AUTH), (OPEN, err::OK)] {
+            aversion = owner.call(op::SET_ACL, &record::set_acl("/c", entries, aversion)).stat().aversion;
+            reader.call(op::SYNC, &record::path("/")).ok();
+            for code in [op::GET_DATA, op::GET_CHILDREN, op::GET_CHILDREN2] {
+                assert_eq!(reader.err(code, &record::read("/c", false)), expected, "opcode {code}");
+            }
+        }
+        assert_eq!((reader.get("/c").1.aversion, names(&mut reader).1.aversion), (aversion, aversion));
+        owner.delete(&child);
+        reader.call(op::SYNC, &record::path("/")).ok();
     }
 }

@@ -10,6 +10,7 @@ on_one_and_four_shards!(
     usage_is_counted_without_a_trace,
     hard_limits_are_enforced,
     soft_limits_are_not,
+    super_users_are_not_exempt,
     the_deepest_limit_counts,
     limits_alone_do_nothing_without_enforcement,
     malformed_limits_are_no_limits,
@@ -107,6 +108,20 @@ fn soft_limits_are_not(shards: usize) {
     session.create("/q/a", b"12345");
     session.set("/q/a", b"1234567");
     assert_eq!(usage(&mut session, "/q").0, "count=2,bytes=7");
+}
+
+fn super_users_are_not_exempt(shards: usize) {
+    let server = ServerConfig::new(shards)
+        .set("enforceQuota", "true")
+        .set("DigestAuthenticationProvider.superDigest", "super:D/InIHSb7yEEbrWz8b9l71RjZJU=")
+        .start();
+    let mut root = Session::open(server.address());
+    root.auth("digest", b"super:test");
+    root.create("/q", b"");
+    set_quota(&mut root, "/q", "count=-1,bytes=-1=;byteHardLimit=5;countHardLimit=2");
+    root.create("/q/a", b"12345");
+    assert_eq!(root.err(op::CREATE, &record::plain("/q/b", b"")), err::QUOTA_EXCEEDED);
+    assert_eq!(root.err(op::SET_DATA, &record::set_data("/q/a", b"123456", -1)), err::QUOTA_EXCEEDED);
 }
 
 fn the_deepest_limit_counts(shards: usize) {

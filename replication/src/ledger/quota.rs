@@ -279,6 +279,29 @@ pub fn is_within(path: &str, root: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Any client may write any bytes there.
+        #[test]
+        fn arbitrary_bytes_read_and_what_was_read_writes_back(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let track = StatsTrack::parse(Some(&data));
+            prop_assert_eq!(StatsTrack::parse(Some(track.text().as_bytes())), track);
+        }
+
+        #[test]
+        fn texts_of_pairs_read_and_write_back(
+            pairs in proptest::collection::vec(("[a-zA-Z]{0,14}|count|bytes|countHardLimit", "[-0-9a-z]{0,21}"), 0..8),
+            separators in proptest::collection::vec(proptest::sample::select(vec![",", ";", "=;", "=", ",,"]), 8),
+        ) {
+            let mut text = String::new();
+            for ((key, value), separator) in pairs.iter().zip(separators) {
+                text.push_str(&format!("{key}={value}{separator}"));
+            }
+            let track = StatsTrack::parse(Some(text.as_bytes()));
+            prop_assert_eq!(StatsTrack::parse(Some(track.text().as_bytes())), track);
+        }
+    }
 
     #[test]
     fn texts_of_the_reference_server_read_and_write_back() {

@@ -32,11 +32,18 @@ pub struct Asker<'a> {
     pub identity: &'a Identity,
     /// Whether the session exists and is not closing.
     pub alive: bool,
+    /// Whether the session is known to one server only, and so can own nothing.
+    pub is_local: bool,
 }
 
 impl Asker<'_> {
     fn check_session(&self) -> Result<(), ErrorCode> {
         if self.alive { Ok(()) } else { Err(ErrorCode::SessionExpired) }
+    }
+
+    /// The same for what needs a session of the whole ensemble (`SessionTracker.checkGlobalSession`).
+    fn check_global_session(&self) -> Result<(), ErrorCode> {
+        if self.is_local { Err(ErrorCode::SessionExpired) } else { self.check_session() }
     }
 }
 
@@ -69,6 +76,26 @@ impl Ledger {
         self.reap(header, path).unwrap_or_else(error)
     }
 
+    /// What the ACLs of the committed nodes have against a request, and whether its own list is wrong
+    /// (`ZooKeeperServer.authWriteRequest`). Everything else, also that there is no such node, is for validation to find.
+    pub fn forbids_early(&self, identity: &Identity, op: &WriteOp) -> Option<ErrorCode> {
+        let parent = |path| parent_of(path).filter(|_| !RESERVED.contains(&path));
+        let (path, perm, acl) = match op {
+            WriteOp::Create(CreateOp { kind: CreateKind::Create | CreateKind::Create2, path, acl, .. }) => {
+                (parent(path)?, perms::CREATE, Some(acl))
+            }
+            WriteOp::Delete(op) => (parent(&op.path)?, perms::DELETE, None),
+            WriteOp::SetData(op) => (&*op.path, perms::WRITE, None),
+            WriteOp::SetAcl { path, acl, .. } => (&**path, perms::ADMIN, Some(acl)),
+            _ => return None,
+        };
+        if acl.is_some_and(|acl| self.fix_acl(acl, identity) == Err(ErrorCode::InvalidAcl)) {
+            return Some(ErrorCode::InvalidAcl);
+        }
+        let node = self.committed_node(path)?;
+        self.check_acl(node.acl, perm, identity).err()
+    }
+
     fn create(&mut self, asker: Asker<'_>, op: CreateOp) -> Result<Txn, ErrorCode> {
         let mode = CreateMode::from_flags(op.flags).ok_or(ErrorCode::BadArguments)?;
         if mode.ttl && !self.config.extended_types {
@@ -83,7 +110,7 @@ impl Ledger {
         if !ttl_is_valid {
             return Err(ErrorCode::BadArguments);
         }
-        asker.check_session()?;
+        if mode.ephemeral { asker.check_global_session() } else { asker.check_session() }?;
         let parent = parent_of(&op.path).ok_or(ErrorCode::BadArguments)?;
         let acl = self.fix_acl(&op.acl, asker.identity)?;
         let parent_hash = self.hash(parent);

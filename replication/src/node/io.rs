@@ -1,6 +1,7 @@
 //! What goes into a member and what comes out.
 
 use crate::peer::ensemble::{Ensemble, HostPort, ServerId};
+use crate::peer::files::directory::Epochs;
 use crate::peer::links::LinkId;
 use crate::role;
 use crate::session::LearnerId;
@@ -156,15 +157,6 @@ pub enum Action {
     Repaired,
     /// This server must stop: it could only go on by telling a lie.
     Fail(String),
-}
-
-/// The promises of a member (files `acceptedEpoch` and `currentEpoch`).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Epochs {
-    /// The highest epoch that a leader was promised.
-    pub accepted: u32,
-    /// The epoch of the leader whose history was last taken in full.
-    pub current: u32,
 }
 
 /// What a member is at the moment. Clients are served only as [`Standing::Following`], [`Standing::Observing`] and

@@ -28,7 +28,8 @@ mod learning;
 mod reconfig;
 mod repair;
 
-pub use io::{Action, Epochs, Input, Standing};
+pub use crate::peer::files::directory::Epochs;
+pub use io::{Action, Input, Standing};
 
 use crate::peer::election::ElectionConfig;
 use crate::peer::election::port::{ElectionPort, PortAction, PortInput};
@@ -314,6 +315,11 @@ impl Node {
     /// Who leads, as far as is known here.
     pub fn leader(&self) -> Option<ServerId> {
         self.leader
+    }
+
+    /// This server's number.
+    pub fn sid(&self) -> ServerId {
+        self.config.sid
     }
 
     /// The configurations.

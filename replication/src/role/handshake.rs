@@ -38,6 +38,9 @@ impl Role {
     pub(super) fn disconnected(&mut self, session: SessionId, core: CoreId, conn: ConnId) {
         let connection = Connection { core, conn };
         self.sessions.disconnected(session, connection);
+        if let Some(local) = &mut self.local {
+            local.disconnected(session, connection);
+        }
         if let Some(read_only) = &mut self.read_only {
             read_only.disconnected(session, connection);
         }

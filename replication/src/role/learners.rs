@@ -47,8 +47,8 @@ impl Role {
         };
         let standing = match op {
             // Whoever closes need not own.
-            WriteOp::CloseSession => self.sessions.judge(session, None, now.mono_ms),
-            _ => self.sessions.judge(session, Some(owner), now.mono_ms),
+            WriteOp::CloseSession => self.judge(now, session, None),
+            _ => self.judge(now, session, Some(owner)),
         };
         let identity = match ids {
             _ if self.config.skip_acl => Arc::new(Identity::exempt()),

@@ -36,6 +36,9 @@
 //! * *Following*: validation is the leader's. A write waits, per session in order, for the proposal with its session and
 //!   xid, and is answered when that has taken effect here. Nothing expires and nothing is reaped.
 //!
+//! A member that leads or follows may keep new sessions to itself until they need the ensemble, and refuse early what
+//! the ACLs forbid ([`ClientPolicy`]); both stand in front of the above.
+//!
 //! [`Input::Shutdown`] makes a role *drain* in any mode. A contradiction between what has taken effect and what the
 //! leader says ends in [`Action::Fail`].
 
@@ -47,6 +50,7 @@ mod following;
 mod handshake;
 mod io;
 mod learners;
+mod local;
 mod modes;
 mod outstanding;
 mod propose;
@@ -63,13 +67,14 @@ pub(crate) mod tests;
 
 pub use fault::RoleFault;
 pub use io::{Action, ConnectRequest, Input, Now};
+pub use local::ClientPolicy;
 pub use modes::Mode;
 pub use reaper::ReaperConfig;
 pub use reconfig::EnsembleFacts;
 pub use system::{SystemState, SystemStateError};
 
 use crate::ledger::{self, Acls, Ledger, LedgerConfig, LedgerLoader, Resolved};
-use crate::session::{LearnerId, SessionIds, Sessions};
+use crate::session::{LearnerId, LocalSessions, SessionIds, Sessions};
 use bytes::Bytes;
 use commit::Measuring;
 use commit_point::CommitPoint;
@@ -101,6 +106,8 @@ pub struct RoleConfig {
     pub commit_step: usize,
     /// `zookeeper.skipACL`: forwarded requests pass every check. Clients of this server have it in their identity.
     pub skip_acl: bool,
+    /// How a member treats its own clients.
+    pub clients: ClientPolicy,
     /// Reaping of containers and TTL nodes.
     pub reaper: ReaperConfig,
     /// What validation depends on.
@@ -185,6 +192,8 @@ pub struct Role {
     counters: Counters,
     /// Looking, and serving clients that only read.
     read_only: Option<ReadOnly>,
+    /// Leading and following, where new sessions are this server's own.
+    local: Option<LocalSessions>,
     /// Leading: what a reconfig is held against.
     ensemble: Option<EnsembleFacts>,
 }
@@ -250,6 +259,7 @@ impl Role {
             held: Vec::new(),
             counters: Counters::default(),
             read_only: None,
+            local: None,
             ensemble: None,
             config,
         }
@@ -261,11 +271,12 @@ impl Role {
         if let Some(read_only) = &self.read_only {
             return read_only.next_deadline();
         }
+        let local = self.local.as_ref().and_then(LocalSessions::next_deadline);
         if !self.has_timers() || !self.has_room() {
-            return None;
+            return local;
         }
-        let reaping = self.reaper.next_deadline();
-        Some(self.sessions.next_deadline().map_or(reaping, |expiry| expiry.min(reaping)))
+        let others = [local, self.sessions.next_deadline()].into_iter().flatten();
+        Some(others.fold(self.reaper.next_deadline(), i64::min))
     }
 
     /// Whether the host may pass on more writes, syncs and handshakes. Answers make room.

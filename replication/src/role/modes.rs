@@ -85,6 +85,7 @@ impl Role {
             self.read_only = None;
         }
         self.mode = Mode::Looking;
+        self.local = None;
         self.resigning = false;
         self.begin(now);
         self.ledger.drop_outstanding();
@@ -107,6 +108,7 @@ impl Role {
         }
         self.mode = Mode::Leading { epoch };
         self.read_only = None;
+        self.begin_local();
         self.begin(now);
         self.ledger.drop_outstanding();
         for proposal in self.outstanding.iter() {
@@ -124,6 +126,7 @@ impl Role {
     pub fn follow(&mut self, now: Now, out: &mut Vec<Action>) {
         self.mode = Mode::Following;
         self.read_only = None;
+        self.begin_local();
         self.begin(now);
         self.count_quotas(out);
         self.commit_ready(out);

@@ -18,7 +18,7 @@ impl Role {
     pub(super) fn write(&mut self, now: Now, request: WriteRequest, out: &mut Vec<Action>) {
         let WriteRequest { origin, session, cxid, identity, op } = request;
         let from = origin.map(|origin| Owner::Local(Connection { core: origin.core, conn: origin.conn }));
-        let standing = self.sessions.judge(session, from, now.mono_ms);
+        let standing = self.judge(now, session, from);
         if standing == Standing::Moved
             && self.mode == Mode::Standalone
             && let Some(origin) = origin
@@ -48,7 +48,9 @@ impl Role {
             Standing::Moved if !closes => WriteOp::Refused(ErrorCode::SessionMoved),
             _ => op,
         };
-        let asker = Asker { header: &header, identity, alive: asked.standing == Standing::Good };
+        let is_local = asked.standing == Standing::Local;
+        let alive = is_local || asked.standing == Standing::Good;
+        let asker = Asker { header: &header, identity, alive, is_local };
         let txn = match (op, self.ensemble.take()) {
             (WriteOp::Reconfig(op), Some(ensemble)) => {
                 self.ledger.propose_reconfig(asker, || ensemble.judge(&op, header.zxid))
@@ -64,7 +66,7 @@ impl Role {
     /// closeSession, of the server's own.
     pub(super) fn propose_close(&mut self, now: Now, session: SessionId, out: &mut Vec<Action>) {
         let Some(header) = self.next_header(now, session, 0, out) else { return };
-        let asker = Asker { header: &header, identity: &Identity::exempt(), alive: false };
+        let asker = Asker { header: &header, identity: &Identity::exempt(), alive: false, is_local: false };
         let txn = self.ledger.propose(asker, WriteOp::CloseSession);
         self.sessions.close(session);
         self.propose(header, txn, Waiter::Nobody, out);

@@ -51,7 +51,7 @@ impl Role {
             _ => match self.mode {
                 Mode::Replaying => {}
                 Mode::Looking => self.step_read_only(now, input, out),
-                Mode::Following => self.step_client_of_follower(input, out),
+                Mode::Following => self.step_client_of_follower(now, input, out),
                 Mode::Standalone | Mode::Leading { .. } => self.step_client(now, input, out),
             },
         }
@@ -59,10 +59,19 @@ impl Role {
 
     fn step_client(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
         match input {
-            Input::Write(request) => self.write(now, request, out),
+            Input::Write(request) => {
+                if let Some(request) = self.screened(now, request, out) {
+                    self.write(now, request, out);
+                }
+            }
             Input::Sync { origin, session } => self.sync(now, origin, session, out),
-            Input::Connect(request) => self.connect(now, request, out),
-            Input::Touch(sessions) => {
+            Input::Connect(request) => {
+                if let Some(request) = self.connect_local(now, request, out) {
+                    self.connect(now, request, out);
+                }
+            }
+            Input::Touch(mut sessions) => {
+                self.touch_local(now, &mut sessions);
                 for session in sessions {
                     self.sessions.touch(session, now.mono_ms);
                 }
@@ -70,17 +79,30 @@ impl Role {
             Input::Ephemerals { origin, session, prefix } => {
                 out.push(self.ephemerals(origin, session, prefix.as_deref()));
             }
-            Input::Tick => self.run_timers(now, out),
+            Input::Tick => {
+                self.expire_local(now, out);
+                self.run_timers(now, out);
+            }
             _ => {}
         }
     }
 
-    fn step_client_of_follower(&mut self, input: Input, out: &mut Vec<Action>) {
+    fn step_client_of_follower(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
         match input {
-            Input::Write(request) => self.forward_write(request, out),
+            Input::Write(request) => {
+                if let Some(request) = self.screened(now, request, out) {
+                    self.forward_write(request, out);
+                }
+            }
             Input::Sync { origin, session } => self.forward_sync(origin, session, out),
-            Input::Connect(request) => self.forward_connect(request, out),
-            Input::Touch(sessions) => {
+            Input::Connect(request) => {
+                if let Some(request) = self.connect_local(now, request, out) {
+                    self.forward_connect(request, out);
+                }
+            }
+            Input::Tick => self.expire_local(now, out),
+            Input::Touch(mut sessions) => {
+                self.touch_local(now, &mut sessions);
                 for session in sessions {
                     self.sessions.hear(session);
                 }

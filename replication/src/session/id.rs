@@ -46,7 +46,8 @@ impl SessionIds {
         self.next
     }
 
-    fn is_own(&self, id: i64) -> bool {
+    /// Whether an id is one of this server's.
+    pub fn is_own(&self, id: i64) -> bool {
         (id as u64 >> 56) as u8 == self.server && id as u64 & 0x00FF_FFFF_FFFF_FFFF != 0
     }
 }

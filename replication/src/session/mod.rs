@@ -8,10 +8,12 @@
 //! ([`Sessions::hear`], [`Sessions::take_heard`]).
 
 mod id;
+mod local;
 mod owner;
 mod password;
 
 pub use id::SessionIds;
+pub use local::LocalSessions;
 pub use owner::{Connection, LearnerId, Owner, Standing};
 pub use password::password;
 
@@ -214,6 +216,11 @@ impl Sessions {
         let session = self.by_id.remove(&id)?;
         self.committed -= usize::from(session.committed_timeout_ms.is_some());
         session.owner
+    }
+
+    /// The session's timeout in milliseconds, as negotiated last.
+    pub fn timeout_ms(&self, id: SessionId) -> Option<i32> {
+        self.by_id.get(&id).map(|session| session.timeout_ms)
     }
 
     /// Who owns the session, if anybody does.

@@ -46,6 +46,8 @@ impl Owner {
 pub enum Standing {
     /// The session lives and the request comes from its owner, or there was none.
     Good,
+    /// The session is none of the ensemble's: only the server knows it that the client is connected to.
+    Local,
     /// There is no such session, or it is closing: SESSIONEXPIRED.
     Gone,
     /// Somebody else owns it: SESSIONMOVED.

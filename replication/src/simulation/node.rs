@@ -6,7 +6,7 @@ use super::shards::{PARTITIONS, host_shards};
 use crate::ledger::{SubtreeUsage, test_config};
 use crate::request::{WriteAnswer, WriteOp, WriteRequest, WriteResult};
 use crate::role::tests::model::{Ask, Model};
-use crate::role::{Action, ConnectRequest, Input, Now, ReaperConfig, Role, RoleConfig};
+use crate::role::{Action, ClientPolicy, ConnectRequest, Input, Now, ReaperConfig, Role, RoleConfig};
 use crate::session::Owner;
 use crate::wal::disk::{Chance, DIRECTORY, Disk};
 use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Prepare, Verdict, WalConfig, WalWrite, WalWriter, recover};
@@ -97,6 +97,7 @@ fn role_config(shards: u16) -> RoleConfig {
         outstanding_bytes_max: 1 << 30,
         commit_step: usize::MAX,
         skip_acl: false,
+        clients: ClientPolicy::default(),
         reaper: ReaperConfig::default(),
         ledger: crate::ledger::LedgerConfig { enforce_quota: false, partitions: PARTITIONS, ..test_config() },
     }

@@ -54,6 +54,8 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod disk;
 #[cfg(test)]
+mod header_tests;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;

@@ -241,6 +241,8 @@ pub struct ConnectionThrottleConfig {
 /// Authentication and access.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuthConfig {
+    /// `enableEagerACLCheck`: a member looks at ACLs before it forwards a write.
+    pub eager_acl_check: bool,
     /// `skipACL=yes`: every access is allowed.
     pub skip_acl: bool,
     /// `DigestAuthenticationProvider.enabled`.

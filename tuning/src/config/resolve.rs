@@ -43,6 +43,9 @@ fn read(reader: &mut Reader<'_>) -> Config {
         admin: read_admin(reader, read_only_mode_enabled),
         host: read_host(reader),
     };
+    if !ensemble.is_distributed() {
+        warn_of_keys_for_ensembles(reader, &local);
+    }
     Config { ensemble, local }
 }
 
@@ -299,6 +302,7 @@ fn read_auth(reader: &mut Reader<'_>) -> AuthConfig {
         reader.warn(WarningKind::Unwise, "skipACL", "=yes lets every client do everything".to_owned());
     }
     AuthConfig {
+        eager_acl_check: reader.boolean("enableEagerACLCheck", false),
         skip_acl,
         digest_enabled,
         digest_algorithm: reader.word(
@@ -370,6 +374,17 @@ fn read_host(reader: &mut Reader<'_>) -> HostConfig {
     }
 }
 
+/// As in ZooKeeper, what concerns members alone changes nothing in a lone server.
+fn warn_of_keys_for_ensembles(reader: &mut Reader<'_>, local: &LocalConfig) {
+    for (key, is_on) in
+        [("localSessionsEnabled", local.session.local_enabled), ("enableEagerACLCheck", local.auth.eager_acl_check)]
+    {
+        if is_on {
+            reader.warn(WarningKind::NoEffect, key, "has no effect in a server without an ensemble".to_owned());
+        }
+    }
+}
+
 /// ZooKeeper's keys that this server knows and does not act on.
 fn warn_of_keys_without_effect(reader: &mut Reader<'_>) {
     for (key, setting) in reader.raw.iter() {
@@ -397,6 +412,7 @@ fn is_the_default(key: &str, value: &str) -> bool {
             value.eq_ignore_ascii_case("false")
         }
         "jvm.pause.monitor" | "multiAddress.enabled" | "quorumListenOnAllIPs" => value.eq_ignore_ascii_case("false"),
+        "request_stale_connection_check" => value.eq_ignore_ascii_case("true"),
         "metricsProvider.className" => value == "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
         _ => false,
     }

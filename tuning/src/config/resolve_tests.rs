@@ -194,9 +194,7 @@ fn keys_without_effect_are_named_unless_they_ask_for_nothing() {
 #[test]
 fn keys_that_the_server_does_not_act_on_are_named() {
     let keys = [
-        "localSessionsEnabled=true",
-        "request_throttle_max_requests=10",
-        "throttled_op_wait_time=5",
+        "request_stale_connection_check=false",
         "emulate353TTLNodes=true",
         "digest.enabled=true",
         "closeSessionTxn.enabled=false",
@@ -210,6 +208,17 @@ fn keys_that_the_server_does_not_act_on_are_named() {
         let name = key.split('=').next().unwrap();
         let named = |warning: &crate::Warning| warning.to_string().contains(&format!("{name} has no effect here yet"));
         assert!(warnings.iter().any(named), "{name}: {warnings:?}");
+    }
+}
+
+#[test]
+fn what_is_for_members_has_no_effect_in_a_lone_server() {
+    for key in ["localSessionsEnabled", "enableEagerACLCheck"] {
+        let (_, warnings) = loaded(&format!("{key}=true\n"));
+        let named = |text: &&String| text.contains(&format!("{key} has no effect in a server without an ensemble"));
+        assert_eq!(warnings.iter().filter(named).count(), 1, "{warnings:?}");
+        let (_, warnings) = loaded(&format!("{key}=false\n"));
+        assert_eq!(warnings, [""; 0], "{key}");
     }
 }
 

@@ -7,6 +7,7 @@ mod limits;
 mod order;
 mod property;
 mod requests;
+mod throttle;
 
 use super::*;
 use crate::metrics::CoreMetrics;
@@ -63,6 +64,8 @@ pub struct Host {
     pub admits: bool,
     pub large_room: usize,
     pub forbidden: Option<AclId>,
+    pub in_process: usize,
+    pub in_process_max: usize,
     pub metrics: CoreMetrics,
 }
 
@@ -86,6 +89,8 @@ impl Host {
             admits: true,
             large_room: usize::MAX,
             forbidden: None,
+            in_process: 0,
+            in_process_max: usize::MAX,
             metrics: CoreMetrics::new(),
         }
     }
@@ -192,6 +197,16 @@ impl Cx for Host {
 
     fn release_large(&mut self, bytes: usize) {
         self.large_room += bytes;
+    }
+
+    fn begin_request(&mut self) -> bool {
+        let fits = self.in_process < self.in_process_max;
+        self.in_process += usize::from(fits);
+        fits
+    }
+
+    fn end_requests(&mut self, count: usize) {
+        self.in_process -= count;
     }
 
     fn metrics(&mut self) -> &mut CoreMetrics {

@@ -69,7 +69,7 @@ impl World {
     /// Proposes only.
     fn propose(&mut self, op: WriteOp) -> Txn {
         let header = self.header();
-        let asker = Asker { header: &header, identity: &self.identity, alive: self.alive };
+        let asker = Asker { header: &header, identity: &self.identity, alive: self.alive, is_local: false };
         let txn = self.ledger.propose(asker, op);
         self.outstanding.push_back((header, txn.clone()));
         txn

@@ -163,7 +163,7 @@ fn reconfig_of_an_ensemble_asks_the_members_and_then_the_acl() {
     let mut world = World::with(LedgerConfig { reconfig_enabled: true, ..config() });
     let propose = |world: &mut World, next: Result<Bytes, ErrorCode>| {
         let header = world.header();
-        let asker = Asker { header: &header, identity: &world.identity, alive: world.alive };
+        let asker = Asker { header: &header, identity: &world.identity, alive: world.alive, is_local: false };
         let txn = world.ledger.propose_reconfig(asker, || next);
         world.outstanding.push_back((header, txn.clone()));
         (code(&txn), world.commit_all())

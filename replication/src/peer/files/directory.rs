@@ -69,12 +69,12 @@ pub fn logs_behind(mut logs: Vec<LogName>, zxid: Zxid) -> Vec<LogName> {
     logs.split_off(first)
 }
 
-/// The epochs of a server.
+/// The promises of a server (files [`ACCEPTED_EPOCH`] and [`CURRENT_EPOCH`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Epochs {
-    /// The highest promised.
+    /// The highest epoch that a leader was promised.
     pub accepted: u32,
-    /// That of the leader whose history it holds.
+    /// The epoch of the leader whose history was last taken in full.
     pub current: u32,
 }
 

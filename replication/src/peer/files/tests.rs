@@ -257,3 +257,29 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// Names and small files of a directory that anybody may have written into.
+    #[test]
+    fn arbitrary_names_epochs_and_digests_never_panic(
+        name in "(snapshot|log)?\\.?[0-9a-fx]{0,20}(\\.gz|\\.snappy|.{0,6})",
+        bytes in proptest::collection::vec(any::<u8>(), 0..40),
+        epochs: [Option<u32>; 3],
+        last: u64,
+    ) {
+        if let Some(parsed) = SnapshotName::parse(&name) {
+            prop_assert_eq!(SnapshotName::parse(&parsed.to_string()), Some(parsed));
+        }
+        if let Some(parsed) = LogName::parse(&name) {
+            prop_assert_eq!(LogName::parse(&parsed.to_string()), Some(parsed));
+        }
+        if let Some(epoch) = parse_epoch(&bytes) {
+            prop_assert_eq!(parse_epoch(epoch.to_string().as_bytes()), Some(epoch));
+        }
+        prop_assert_eq!(TxnDigest::decode(&bytes).is_some(), bytes.len() >= 12);
+        let [accepted, current, current_new] = epochs;
+        if let Ok(epochs) = Epochs::resolve(accepted, current, current_new, Zxid(last)) {
+            prop_assert!(epochs.accepted >= epochs.current && epochs.current >= Zxid(last).epoch());
+        }
+    }
+}

@@ -9,6 +9,8 @@ mod multi;
 #[cfg(test)]
 mod tests;
 
+pub use flags::is_ephemeral;
+
 use super::{AclEntry, AclSpec, CreateKind, CreateOp, DeleteOp, MultiOp, ReconfigOp, SetDataOp, WriteOp};
 use bytes::Bytes;
 use engine::acl::perms;

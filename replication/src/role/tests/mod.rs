@@ -3,6 +3,7 @@
 
 mod cluster;
 mod lifecycle;
+mod local;
 pub(crate) mod model;
 pub(crate) mod random;
 mod read_only;
@@ -39,6 +40,7 @@ fn config(shards: u16) -> RoleConfig {
         outstanding_bytes_max: 1 << 20,
         commit_step: usize::MAX,
         skip_acl: false,
+        clients: ClientPolicy::default(),
         reaper: ReaperConfig::default(),
         ledger: LedgerConfig { enforce_quota: false, ..crate::ledger::test_config() },
     }

@@ -9,7 +9,7 @@ use crate::ledger::test_config;
 use crate::node::{Epochs, Node, NodeConfig, NodeStart};
 use crate::peer::ensemble::ServerId;
 use crate::peer::mistake::Mistake;
-use crate::role::{self, Now, ReaperConfig, Role, RoleConfig};
+use crate::role::{self, ClientPolicy, Now, ReaperConfig, Role, RoleConfig};
 use crate::wal::disk::DIRECTORY;
 use crate::wal::{BLOCK_BYTES, Recovered, WalConfig, WalWriter, read};
 use bytes::Bytes;
@@ -44,6 +44,7 @@ fn role_config(setting: &Setting) -> RoleConfig {
         outstanding_bytes_max: 1 << 30,
         commit_step: usize::MAX,
         skip_acl: false,
+        clients: ClientPolicy::default(),
         reaper: ReaperConfig::default(),
         ledger: crate::ledger::LedgerConfig {
             enforce_quota: false,
