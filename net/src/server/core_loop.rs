@@ -45,6 +45,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, error, warn};
 
+/// Connections with something to send from which on sending does not wait for the end of the turn.
+const SEND_EARLY: usize = 128;
 /// Messages taken out of the mailbox at a time.
 const MAIL_BATCH: usize = 4096;
 /// How long sessions that were heard of may wait until the role is told: well below any session timeout.
@@ -355,12 +357,18 @@ impl Core {
     }
 
     fn sent(&mut self, socket: SocketId, mut buf: Vec<u8>) {
-        let bytes = self.reactor.queued_bytes(socket);
-        self.with_client(socket, |client, parts| {
-            let done = client.handed.saturating_sub(bytes);
+        let queued = self.reactor.queued_bytes(socket);
+        if let Some(id) = self.id_of(socket)
+            && let Some(client) = self.clients.get_mut(id)
+        {
+            let done = client.handed.saturating_sub(queued);
             client.handed -= done;
-            client.connection.output_sent(parts, done);
-        });
+            if client.connection.is_stalled() {
+                self.with(id, |client, parts| client.connection.output_sent(parts, done));
+            } else {
+                client.connection.output_sent(&mut self.parts, done);
+            }
+        }
         if self.spare.len() < SPARE_BUFFERS_MAX && buf.capacity() <= SPARE_BYTES_MAX {
             buf.clear();
             self.spare.push(buf);
@@ -685,7 +693,7 @@ impl Core {
             }
         }
         let view = self.parts.view.now();
-        self.spread_events(view);
+        self.deliver_events(view);
         let waiting = std::mem::take(&mut self.stepping);
         for id in waiting {
             let Some(client) = self.clients.get_mut(id) else { continue };
@@ -694,6 +702,7 @@ impl Core {
                 client.stepping = false;
                 let events = std::mem::take(&mut client.events);
                 self.with(id, |client, parts| client.connection.step_view(parts, &events));
+                self.send_early();
             } else if client.connection.next_view().is_some() {
                 self.stepping.push(id);
             } else {
@@ -703,8 +712,21 @@ impl Core {
         stepped
     }
 
-    /// Gives each connection the events that the view has reached, in order of zxid and within one in ZooKeeper's.
-    fn spread_events(&mut self, view: Zxid) {
+    /// Once many connections have something to send: gets the log and the first of them going, and goes on meanwhile.
+    fn send_early(&mut self) {
+        if self.dirty.len() < SEND_EARLY {
+            return;
+        }
+        if let Some(role) = &mut self.parts.role {
+            role.submit_log(&mut self.reactor, &mut self.parts.post);
+        }
+        self.look_after_dirty();
+        self.reactor.send_now();
+    }
+
+    /// Gives each connection the events that the view has reached, in order of zxid and within one in ZooKeeper's. All that
+    /// is left to do when this returns are the connections in `stepping`.
+    fn deliver_events(&mut self, view: Zxid) {
         let mut due: Vec<EventBatch> = Vec::new();
         for queue in &mut self.events {
             while let Some(batch) = queue.pop_front_if(|batch| batch.zxid <= view) {
@@ -712,6 +734,17 @@ impl Core {
             }
         }
         due.sort_by_key(|batch| (batch.zxid, batch.order));
+        if let [EventBatch { zxid, acl, frame, conns, .. }] = due.as_slice() {
+            // A single event, perhaps for very many: each connection is touched once.
+            let event = [ViewEvent { zxid: *zxid, acl: *acl, frame: frame.clone() }];
+            for id in conns.iter() {
+                if self.clients.get_mut(*id).is_some_and(|client| !client.closing) {
+                    self.with(*id, |client, parts| client.connection.step_view(parts, &event));
+                    self.send_early();
+                }
+            }
+            return;
+        }
         for batch in due {
             for id in batch.conns.iter() {
                 let Some(client) = self.clients.get_mut(*id).filter(|client| !client.closing) else { continue };
