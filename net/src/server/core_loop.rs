@@ -4,7 +4,8 @@
 //! 1. wait for completions, mail or a deadline ([`Reactor::turn`]);
 //! 2. give received bytes to connections, and ended writes to the logs;
 //! 3. *settle*: read the marks, drain the mail, step the view, and again until nothing moves;
-//! 4. hand the gathered transactions to the log, the output to the sockets.
+//! 4. hand the gathered transactions to the log, the output to the sockets. Where very many connections have something to
+//!    say, both happen in portions while the view still steps.
 //!
 //! Between a shard's applying a transaction and the core's stepping past it no connection does anything: answers are
 //! only noted, and what makes a connection act waits until the view has stepped. So a read never sees more than the
