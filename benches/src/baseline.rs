@@ -2,7 +2,8 @@
 //! threads. Latency goals are stated as multiples of these, measured in the same run.
 
 use hardware::block_file::{BlockFile, PreferDirect};
-use hardware::probe::append::{AppendMethod, Pace, appends};
+pub use hardware::probe::append::AppendMethod;
+use hardware::probe::append::{Pace, appends};
 use hardware::probe::loopback::round_trips;
 use std::io;
 use std::path::Path;
@@ -15,23 +16,28 @@ const BLOCK: usize = 4096;
 const APPEND_FILE_BYTES: u64 = 16 << 20;
 
 /// Durable appends of 4 KiB to a prepared file in `folder`, one after the other for `time`, optionally not faster than
-/// one per `every`.
+/// one per `every`. [`AppendMethod::Pwritev2Dsync`] is the bare one, [`AppendMethod::IoUringDsync`] what the server does.
 ///
 /// # Errors
 /// The file cannot be made or written.
-pub fn durable_append(folder: &Path, time: Duration, every: Option<Duration>) -> io::Result<Timing> {
+pub fn durable_append(
+    method: AppendMethod,
+    folder: &Path,
+    time: Duration,
+    every: Option<Duration>,
+) -> io::Result<Timing> {
     let path = folder.join("baseline-append.tmp");
-    let result = append_to(&path, Pace { time, every });
+    let result = append_to(method, &path, Pace { time, every });
     let removed = std::fs::remove_file(&path);
     let timing = result?;
     removed?;
     Ok(timing)
 }
 
-fn append_to(path: &Path, pace: Pace) -> io::Result<Timing> {
+fn append_to(method: AppendMethod, path: &Path, pace: Pace) -> io::Result<Timing> {
     let file = BlockFile::create(path, APPEND_FILE_BYTES, PreferDirect::Yes)?;
     file.fill_with_zeroes()?;
-    appends(AppendMethod::Pwritev2Dsync, &file, APPEND_FILE_BYTES, BLOCK, pace, &AtomicBool::new(false))
+    appends(method, &file, APPEND_FILE_BYTES, BLOCK, pace, &AtomicBool::new(false))
 }
 
 /// Round trips of `bytes` bytes between two threads over loopback, for `time`. `pin` names the cores of the asking and
@@ -51,8 +57,10 @@ mod tests {
     #[test]
     fn appends_and_round_trips_are_counted_and_leave_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let append = durable_append(folder.path(), Duration::from_millis(50), None).unwrap();
-        assert!(append.count > 0 && append.p50_us > 0.0);
+        for method in [AppendMethod::Pwritev2Dsync, AppendMethod::IoUringDsync] {
+            let append = durable_append(method, folder.path(), Duration::from_millis(50), None).unwrap();
+            assert!(append.count > 0 && append.p50_us > 0.0);
+        }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         let trip = loopback(64, Duration::from_millis(50), None).unwrap();
         assert!(trip.count > 0 && trip.max_us >= trip.p50_us);

@@ -8,6 +8,7 @@
 
 pub mod baseline;
 pub mod driver;
+pub mod floor;
 pub mod plan;
 pub mod process;
 pub mod report;

@@ -6,8 +6,9 @@ mod support;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use hardware::reactor::{CloseHow, Event, Reactor, ReactorConfig, RecvBuf, SocketId};
 use support::{Core, echo, pattern};
@@ -136,4 +137,30 @@ fn nothing_is_lost_when_receive_buffers_run_out_and_come_back_late() {
         let _ = hold_out.send(());
     }
     drop(streams);
+}
+
+#[test]
+fn what_is_hurried_leaves_without_a_turn_and_in_order() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut reactor = Reactor::new(ReactorConfig::default()).unwrap();
+    let socket = reactor.adopt(listener.accept().unwrap().0.into());
+    reactor.send(socket, b"at once".to_vec());
+    reactor.send_now();
+    let mut seen = [0; 7];
+    peer.read_exact(&mut seen).unwrap();
+    assert_eq!(&seen, b"at once");
+    // The first one's buffer has not come back, so these have to wait for it.
+    reactor.send(socket, b"one ".to_vec());
+    reactor.send_now();
+    reactor.send(socket, b"two".to_vec());
+    reactor.send_now();
+    let (mut events, mut sent) = (Vec::new(), 0);
+    while sent < 3 {
+        reactor.turn(&mut events, None, || true).unwrap();
+        sent += events.drain(..).filter(|event| matches!(event, Event::Sent { .. })).count();
+    }
+    peer.read_exact(&mut seen).unwrap();
+    assert_eq!(&seen, b"one two");
 }

@@ -1,9 +1,10 @@
 //! The load driver: see `ringkeeper-load --help`, and "Measuring" in the README.
 #![forbid(unsafe_code)]
 
+use benches::baseline::{self, AppendMethod};
 use benches::stop::Stop;
 use benches::verbs::{clean, compare, fanout, fill, plan, run, sessions, sweep};
-use benches::{baseline, say};
+use benches::{floor, say};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +49,9 @@ enum Verb {
         /// Appends per second, timed from when each was due; as fast as they go unless given.
         #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         rate: Option<u32>,
+        /// Also echoes and fan-outs on bare reactors, as the server has one: what no server on it can do better.
+        #[arg(long)]
+        floors: bool,
     },
 }
 
@@ -73,13 +77,23 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Fill(args) => fill::main(&args, &stop),
         Verb::Plan(args) => plan::main(&args, &stop),
         Verb::Clean(args) => clean::main(&args, &stop),
-        Verb::Baseline { folder, seconds, pin, rate } => {
+        Verb::Baseline { folder, seconds, pin, rate, floors } => {
             let time = Duration::from_secs(seconds);
             let pin = pin.as_deref().and_then(|cores| Some((*cores.first()?, *cores.get(1)?)));
-            let append = baseline::durable_append(&folder, time, rate.map(|rate| Duration::from_secs(1) / rate))?;
-            let loopback = baseline::loopback(100, time, pin)?;
-            let both = serde_json::json!({ "durable_append_4096": append, "loopback_100": loopback });
-            say::line(&serde_json::to_string_pretty(&both)?);
+            let every = rate.map(|rate| Duration::from_secs(1) / rate);
+            let append = |method| baseline::durable_append(method, &folder, time, every);
+            let mut figures = serde_json::json!({
+                "durable_append_4096": append(AppendMethod::Pwritev2Dsync)?,
+                "durable_append_4096_io_uring": append(AppendMethod::IoUringDsync)?,
+                "loopback_100": baseline::loopback(100, time, pin)?,
+            });
+            if floors {
+                figures["reactor_echoes_100"] = serde_json::to_value(floor::echoes(50, 100, time)?)?;
+                let fanouts = [1000, 9000].map(|connections| floor::fanouts(connections, 100, time));
+                let fanouts = fanouts.into_iter().collect::<Result<Vec<_>, _>>()?;
+                figures["reactor_fanouts_100"] = serde_json::to_value(fanouts)?;
+            }
+            say::line(&serde_json::to_string_pretty(&figures)?);
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -117,6 +117,7 @@ impl Reactor {
         // SAFETY: the operation stays in its slot until the completion, with its buffer, which nobody else can reach
         // meanwhile, and its reference to the open file.
         unsafe { self.ring.push(entry) };
+        self.files_queued = true;
     }
 }
 

@@ -260,6 +260,8 @@ pub struct Reactor {
     deadlines: BinaryHeap<Reverse<(Instant, turn::Deadline)>>,
     /// A send was submitted in this turn.
     sends_started: bool,
+    /// Work for files was queued since the last turn.
+    files_queued: bool,
     /// Whether to poll while only peers may answer.
     socket_spin: spin::SpinPolicy,
     /// Whether to poll while the disk works, which mostly takes too long, and may need the processor to finish.
@@ -291,6 +293,7 @@ impl Reactor {
             completions: Vec::new(),
             deadlines: BinaryHeap::new(),
             sends_started: false,
+            files_queued: false,
             socket_spin: spin::SpinPolicy::new(config.spin),
             file_spin: spin::SpinPolicy::new(config.spin),
             _one_thread: PhantomData,

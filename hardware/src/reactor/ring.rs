@@ -131,15 +131,12 @@ impl Ring {
             // SAFETY: no argument is passed, so nothing is read beyond the ring.
             _ => unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, want, ENTER_GETEVENTS, None) },
         };
-        match result {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // The time is up, a signal came, or the kernel wants completions taken or memory freed first: all of them
-                // are resolved by the next turn.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
-        }
+        later_or_error(result)
+    }
+
+    /// Submits what is queued and no more: completions come at the next [`enter`](Self::enter).
+    pub(super) fn submit(&mut self) -> io::Result<()> {
+        later_or_error(self.uring.submit())
     }
 
     /// Moves at most `max` completions to `into`.
@@ -166,5 +163,17 @@ impl Ring {
     fn try_push(&mut self, entry: &squeue::Entry) -> bool {
         // SAFETY: the caller of `push` vouches for what the entry names until its last completion.
         unsafe { self.uring.submission().push(entry) }.is_ok()
+    }
+}
+
+/// Passes over what the next turn resolves: the time is up, a signal came, or the kernel wants completions taken or
+/// memory freed first.
+fn later_or_error(result: io::Result<usize>) -> io::Result<()> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+            _ => Err(error),
+        },
     }
 }

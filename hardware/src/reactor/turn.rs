@@ -47,6 +47,7 @@ impl Reactor {
         mut idle: impl FnMut() -> bool,
     ) -> io::Result<()> {
         self.run_deadlines();
+        self.submit_files()?;
         self.feed_starved();
         self.start_sends();
         if self.ready.is_empty() && !self.ring.has_completions() {
@@ -65,6 +66,15 @@ impl Reactor {
         let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true).build();
         // SAFETY: the entry names no memory; the reactor holds the eventfd for as long as the ring lives.
         unsafe { self.ring.push(entry.user_data(pack(Kind::Wake, 0))) };
+    }
+
+    /// Hands the disk its work ahead of the sends: with more than two operations in one submission the kernel holds block
+    /// requests back until it has carried out the whole of it.
+    fn submit_files(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.files_queued) && !self.unsent.is_empty() {
+            return self.ring.submit();
+        }
+        Ok(())
     }
 
     fn submit_and_wait(&mut self, until: Option<Instant>, idle: &mut impl FnMut() -> bool) -> io::Result<()> {

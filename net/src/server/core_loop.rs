@@ -4,7 +4,8 @@
 //! 1. wait for completions, mail or a deadline ([`Reactor::turn`]);
 //! 2. give received bytes to connections, and ended writes to the logs;
 //! 3. *settle*: read the marks, drain the mail, step the view, and again until nothing moves;
-//! 4. hand the gathered transactions to the log, the output to the sockets.
+//! 4. hand the gathered transactions to the log, the output to the sockets. Where very many connections have something to
+//!    say, both happen in portions while the view still steps.
 //!
 //! Between a shard's applying a transaction and the core's stepping past it no connection does anything: answers are
 //! only noted, and what makes a connection act waits until the view has stepped. So a read never sees more than the
@@ -45,6 +46,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, error, warn};
 
+/// Connections with something to send from which on sending does not wait for the end of the turn. Fewer are quicker
+/// served one after the other and then sent to in one go; with more the first grow cold meanwhile and their peers sit idle.
+/// Tests reach it with fewer.
+const SEND_EARLY: usize = if cfg!(debug_assertions) { 128 } else { 1024 };
 /// Messages taken out of the mailbox at a time.
 const MAIL_BATCH: usize = 4096;
 /// How long sessions that were heard of may wait until the role is told: well below any session timeout.
@@ -363,12 +368,18 @@ impl Core {
     }
 
     fn sent(&mut self, socket: SocketId, mut buf: Vec<u8>) {
-        let bytes = self.reactor.queued_bytes(socket);
-        self.with_client(socket, |client, parts| {
-            let done = client.handed.saturating_sub(bytes);
+        let queued = self.reactor.queued_bytes(socket);
+        if let Some(id) = self.id_of(socket)
+            && let Some(client) = self.clients.get_mut(id)
+        {
+            let done = client.handed.saturating_sub(queued);
             client.handed -= done;
-            client.connection.output_sent(parts, done);
-        });
+            if client.connection.is_stalled() {
+                self.with(id, |client, parts| client.connection.output_sent(parts, done));
+            } else {
+                client.connection.output_sent(&mut self.parts, done);
+            }
+        }
         if self.spare.len() < SPARE_BUFFERS_MAX && buf.capacity() <= SPARE_BYTES_MAX {
             buf.clear();
             self.spare.push(buf);
@@ -694,7 +705,7 @@ impl Core {
             }
         }
         let view = self.parts.view.now();
-        self.spread_events(view);
+        self.deliver_events(view);
         let waiting = std::mem::take(&mut self.stepping);
         for id in waiting {
             let Some(client) = self.clients.get_mut(id) else { continue };
@@ -703,6 +714,7 @@ impl Core {
                 client.stepping = false;
                 let events = std::mem::take(&mut client.events);
                 self.with(id, |client, parts| client.connection.step_view(parts, &events));
+                self.send_early();
             } else if client.connection.next_view().is_some() {
                 self.stepping.push(id);
             } else {
@@ -712,8 +724,21 @@ impl Core {
         stepped
     }
 
-    /// Gives each connection the events that the view has reached, in order of zxid and within one in ZooKeeper's.
-    fn spread_events(&mut self, view: Zxid) {
+    /// Once many connections have something to send: gets the log and the first of them going, and goes on meanwhile.
+    fn send_early(&mut self) {
+        if self.dirty.len() < SEND_EARLY {
+            return;
+        }
+        if let Some(role) = &mut self.parts.role {
+            role.submit_log(&mut self.reactor, &mut self.parts.post);
+        }
+        self.look_after_dirty();
+        self.reactor.send_now();
+    }
+
+    /// Gives each connection the events that the view has reached, in order of zxid and within one in ZooKeeper's. All that
+    /// is left to do when this returns are the connections in `stepping`.
+    fn deliver_events(&mut self, view: Zxid) {
         let mut due: Vec<EventBatch> = Vec::new();
         for queue in &mut self.events {
             while let Some(batch) = queue.pop_front_if(|batch| batch.zxid <= view) {
@@ -721,6 +746,17 @@ impl Core {
             }
         }
         due.sort_by_key(|batch| (batch.zxid, batch.order));
+        if let [EventBatch { zxid, acl, frame, conns, .. }] = due.as_slice() {
+            // A single event, perhaps for very many: each connection is touched once.
+            let event = [ViewEvent { zxid: *zxid, acl: *acl, frame: frame.clone() }];
+            for id in conns.iter() {
+                if self.clients.get_mut(*id).is_some_and(|client| !client.closing) {
+                    self.with(*id, |client, parts| client.connection.step_view(parts, &event));
+                    self.send_early();
+                }
+            }
+            return;
+        }
         for batch in due {
             for id in batch.conns.iter() {
                 let Some(client) = self.clients.get_mut(*id).filter(|client| !client.closing) else { continue };

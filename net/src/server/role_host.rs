@@ -600,6 +600,11 @@ impl RoleHost {
                 self.step(now, Input::CheckpointDue, post);
             }
         }
+        self.submit_log(reactor, post);
+    }
+
+    /// Hands the log what has gathered, unless it is still busy.
+    pub fn submit_log(&mut self, reactor: &mut Reactor, post: &mut Post) {
         let committed = self.role().map_or(Zxid::ZERO, Role::committed);
         self.wal.submit(committed, reactor, post);
     }

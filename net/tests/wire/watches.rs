@@ -2,7 +2,7 @@
 
 use crate::on_one_and_four_shards;
 use crate::support::record::{self, OPEN, err, mode, op, record};
-use crate::support::server::Server;
+use crate::support::server::{Server, ServerConfig};
 use crate::support::session::{CHANGED, CHILD, CREATED, DELETED, Event, Message, Session};
 use crate::support::{is_reference, only_ringkeeper};
 
@@ -26,6 +26,7 @@ on_one_and_four_shards!(
     watches_end_with_their_connection,
     bad_modes_are_malformed,
     thousands_of_events_in_order,
+    hundreds_of_watchers_hear_of_a_change_once,
 );
 
 fn watch(session: &mut Session, code: i32, path: &str) {
@@ -510,5 +511,38 @@ fn thousands_of_events_in_order(shards: usize) {
         let zxid = if is_reference() { -1 } else { zxid };
         assert_eq!(session.event(), Event { zxid, kind: CREATED, path: format!("/p/n{n}") });
         assert_eq!(session.event(), Event { zxid, kind: CHILD, path: "/p".to_owned() });
+    }
+}
+
+fn hundreds_of_watchers_hear_of_a_change_once(shards: usize) {
+    let timeout = 600_000;
+    let server = ServerConfig::new(shards).set("maxSessionTimeout", &timeout.to_string()).start();
+    let mut writer = Session::open_for(server.address(), timeout);
+    writer.create("/a", b"0");
+    writer.create("/b", b"0");
+    let mut watchers: Vec<_> = (0..300).map(|_| Session::open_for(server.address(), timeout)).collect();
+    for round in 1..=3 {
+        let data = round.to_string();
+        for watcher in &mut watchers {
+            watcher.call(op::SYNC, &record::path("/a")).ok();
+            watch(watcher, op::GET_DATA, "/a");
+            watch(watcher, op::GET_DATA, "/b");
+        }
+        writer.set("/a", data.as_bytes());
+        // Some leave while the others are told.
+        watchers.truncate(watchers.len() - 20);
+        // Two events in one turn, or in two; either way in order and before the reply to a read that shows them.
+        writer.send(op::SET_DATA, &record::set_data("/a", b"", -1));
+        writer.send(op::SET_DATA, &record::set_data("/b", data.as_bytes(), -1));
+        assert_eq!((writer.reply().err, writer.reply().err), (0, 0));
+        for watcher in &mut watchers {
+            for path in ["/a", "/b"] {
+                let event = watcher.event();
+                assert_eq!((event.kind, event.path.as_str()), (CHANGED, path));
+            }
+            watcher.send(op::GET_DATA, &record::read("/b", false));
+            let Message::Reply(reply) = watcher.receive() else { panic!("a watch fired twice") };
+            assert_eq!(reply.data().0.as_deref(), Some(data.as_bytes()));
+        }
     }
 }
