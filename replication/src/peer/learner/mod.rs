@@ -14,7 +14,25 @@
 //! * **Nothing is committed before UPTODATE.** What a leader sends as committed while synchronising is its own history,
 //!   which counts only once a quorum has taken it.
 //! * With DIFF and TRUNC transactions go to the log as they come: a prefix of the leader's history under the old current
-//!   epoch overstates nothing. With SNAP they wait for the snapshot to be the state.
+//!   epoch overstates nothing.
+//!
+//! # A snapshot takes the place of everything, or of nothing
+//!
+//! The log that goes with SNAP may hold transactions behind the snapshot's zxid that this server has acknowledged, and
+//! that are committed on its word: a leader that is not established has applied less than its log holds, and one whose own
+//! disk is late less than others have committed. They come again behind the snapshot, before NEWLEADER. If the old log
+//! went first, a crash in between would lose this server's copy. So nothing of what was there goes before all of
+//! that has come ([`LearnerConfig::staged_bytes_max`] bounds it in memory), and then it all changes by one write: the
+//! host has the snapshot's files and a manifest for them flushed *beside* those in use, and the log is begun anew by a
+//! single batch with every transaction up to NEWLEADER ([`WalWriter::reset`]). If that batch is whole the manifest
+//! beside is in force, also for a server that restarts; if not, the old one is, with the old log. With the new
+//! ones under the former current epoch this server has the leader's initial history in full, and overstates nothing.
+//! Until it is settled which of them counts, this server takes part in nothing else.
+//!
+//! A snapshot that would lead back behind what has taken effect here is not needed: the leader's log has that too, and all
+//! that it holds behind the snapshot has come by NEWLEADER. So it is taken like TRUNC and DIFF.
+//!
+//! [`WalWriter::reset`]: crate::wal::WalWriter::reset
 
 mod broadcast;
 mod io;
@@ -79,6 +97,8 @@ pub struct Learner {
     epoch: u32,
     history: History,
     applied: Zxid,
+    /// What the log held behind `applied` when this began.
+    outstanding: Vec<Zxid>,
     stage: Option<Stage>,
     /// The last transaction proposed on this connection, or the end of the log before.
     seen: Zxid,
@@ -118,6 +138,7 @@ impl Learner {
             epoch: 0,
             history,
             applied: start.applied,
+            outstanding: start.outstanding,
             stage: None,
             seen: last,
             kept: Zxid::ZERO,

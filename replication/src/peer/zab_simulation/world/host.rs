@@ -77,10 +77,12 @@ impl World {
                     }
                 }
                 learner::Action::SnapshotBytes(bytes) => self.stage(sid, &bytes),
-                learner::Action::SnapshotEnd { zxid, .. } => {
+                learner::Action::SnapshotEnd { zxid, entries } => {
                     let staged = decode_snapshot(&self.nodes[&sid].staged);
-                    let (entries, _) = staged.ok_or("a snapshot ended that was never complete")?;
-                    self.disk_job(sid, DiskJob::Install(zxid, entries));
+                    let (state, _) = staged.ok_or("a snapshot ended that was never complete")?;
+                    let behind: Vec<Entry> = entries.iter().map(|(_, txn)| decode_txn(txn)).collect();
+                    behind.iter().try_for_each(|entry| self.checker.logged(*entry))?;
+                    self.disk_job(sid, DiskJob::Install(zxid, state, behind));
                 }
                 learner::Action::Log { zxid, txn } => {
                     let entry = decode_txn(&txn);
@@ -95,7 +97,8 @@ impl World {
                 }
                 learner::Action::Commit { upto } => self.committed(sid, upto)?,
                 learner::Action::Leave(reason) => {
-                    let honest = matches!(self.config.mistake, None | Some(Mistake::KeepFormerAcks));
+                    let honest =
+                        matches!(self.config.mistake, None | Some(Mistake::KeepFormerAcks | Mistake::SnapshotFirst));
                     if honest && matches!(reason, LeaveReason::CannotTruncate { .. } | LeaveReason::WrongCommit { .. })
                     {
                         return Err(format!("server {sid}: {reason}"));
@@ -103,7 +106,8 @@ impl World {
                     self.leave(sid)?;
                 }
                 learner::Action::TouchesWanted => self.learn(sid, learner::Input::Touches(Vec::new())),
-                learner::Action::LastSeen { .. }
+                learner::Action::SnapshotDrop
+                | learner::Action::LastSeen { .. }
                 | learner::Action::Activate { .. }
                 | learner::Action::Established { .. }
                 | learner::Action::Revalidated { .. }
@@ -182,8 +186,17 @@ impl World {
                 let last = node.disk.last();
                 self.learn(sid, learner::Input::Truncated { last });
             }
-            DiskJob::Install(zxid, entries) => {
-                node.install(zxid, entries);
+            DiskJob::Install(zxid, state, behind) if self.config.mistake == Some(Mistake::SnapshotFirst) => {
+                node.install(zxid, state, &[]);
+                self.disk_job(sid, DiskJob::InstallRest(behind));
+            }
+            DiskJob::Install(zxid, state, behind) => {
+                node.install(zxid, state, &behind);
+                self.learn(sid, learner::Input::SnapshotInstalled);
+            }
+            DiskJob::InstallRest(behind) => {
+                node.disk.log.extend(behind);
+                node.disk.flushed = node.disk.log.len();
                 self.learn(sid, learner::Input::SnapshotInstalled);
             }
             DiskJob::Read { learner, after, upto, bytes_max } => {
@@ -237,7 +250,7 @@ impl World {
             match job {
                 DiskJob::Accepted(_) | DiskJob::Current(_) => node.write_epoch(&job)?,
                 DiskJob::Truncate(to) if finished => node.disk.truncate(to),
-                DiskJob::Install(zxid, entries) if finished => node.install(zxid, entries),
+                DiskJob::Install(zxid, state, behind) if finished => node.install(zxid, state, &behind),
                 _ => {}
             }
         }

@@ -16,6 +16,8 @@ pub struct Storage {
     pub(super) wal: Disk,
     pub(super) files: Files,
     pub(super) manifest: Option<Manifest>,
+    /// In force when the log has begun anew behind it.
+    pub(super) next_manifest: Option<Manifest>,
     pub(super) epochs: Option<Epochs>,
     /// Pages that crashes have lost, checkpoints, snapshots that became the state, and cuts of the log.
     pub lost_pages: u32,
@@ -119,17 +121,15 @@ impl Server {
         let durable = self.wal.written(write.token, Ok(len)).map_err(|problem| problem.to_string())?;
         self.wal.recycle(write.buf);
         self.tell_log_base(now, storage)?;
-        let Some(cutting) = self.cutting else { return self.step(now, Input::Durable(durable), storage) };
+        if self.cutting.is_none() {
+            return self.step(now, Input::Durable(durable), storage);
+        }
         if self.wal.is_cutting() {
             return Ok(());
         }
-        self.cutting = None;
-        match cutting {
-            Cutting::Truncated => self.step(now, Input::LogTruncated(durable), storage),
-            Cutting::Installed => {
-                self.node.begin_log_at(durable);
-                self.step(now, Input::SnapshotInstalled, storage)
-            }
+        match self.cutting.take() {
+            Some(Cutting::Installs { state, behind }) => self.install(now, state, behind, storage),
+            _ => self.step(now, Input::LogTruncated(durable), storage),
         }
     }
 

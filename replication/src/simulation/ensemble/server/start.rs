@@ -10,7 +10,7 @@ use crate::peer::ensemble::{Ensemble, ServerId, Views};
 use crate::peer::mistake::Mistake;
 use crate::role::{self, Now, ReaperConfig, Role, RoleConfig};
 use crate::wal::disk::DIRECTORY;
-use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Verdict, WalConfig, WalWriter, read, recover};
+use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Verdict, WalConfig, WalWriter, origin, read, recover};
 use bytes::Bytes;
 use engine::acl::AclTable;
 use engine::ids::PartitionId;
@@ -73,6 +73,11 @@ impl Server {
         let config = role_config(sid, shards);
         let key = Arc::new(config.ledger.hash_key.clone());
         let mut actions = Vec::new();
+        if let Some(next) = storage.next_manifest.take()
+            && origin(&mut storage.wal.sources(), DIRECTORY).is_some_and(|(zxid, _)| zxid == next.zxid)
+        {
+            storage.manifest = Some(next);
+        }
         let (mut role, partitions, floor) = match &storage.manifest {
             None => {
                 storage.files.keep_only(&|_| false);
