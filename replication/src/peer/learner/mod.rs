@@ -53,15 +53,15 @@ use engine::ids::SessionId;
 use engine::zxid::Zxid;
 use std::collections::VecDeque;
 
-/// Tries to connect, and the pause between them in milliseconds (`Learner.connectToLeader`).
-const CONNECT_TRIES: u32 = 5;
-const CONNECT_PAUSE_MS: i64 = 100;
+/// The pauses between tries to connect, in milliseconds: as long in all as Java's four (`Learner.connectToLeader`), and
+/// short ones first, since a server that has just been elected opens its port at about the same time.
+const CONNECT_PAUSES_MS: [i64; 7] = [10, 20, 40, 80, 100, 100, 100];
 /// Undecoded bytes beyond which [`Learner::has_room`] says no, on top of one packet.
 const INBOX_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    Connecting { tries: u32, retry_at: Option<i64>, give_up_at: i64 },
+    Connecting { tries: usize, retry_at: Option<i64>, give_up_at: i64 },
     Presenting,
     Promising,
     Deciding,
@@ -130,7 +130,7 @@ impl Learner {
             history.reset(last);
         }
         Learner {
-            phase: Phase::Connecting { tries: 1, retry_at: None, give_up_at: now_ms + timeout_ms },
+            phase: Phase::Connecting { tries: 0, retry_at: None, give_up_at: now_ms + timeout_ms },
             decoder: PacketDecoder::new(config.data_bytes_max),
             heard_at: now_ms,
             accepted_epoch: start.accepted_epoch,
@@ -272,11 +272,13 @@ impl Learner {
 
     fn connect_failed(&mut self, now_ms: i64) -> Result<(), LeaveReason> {
         let Phase::Connecting { tries, ref mut retry_at, give_up_at } = self.phase else { return Ok(()) };
-        if tries >= CONNECT_TRIES || now_ms + CONNECT_PAUSE_MS >= give_up_at {
-            return Err(self.unreachable());
+        match CONNECT_PAUSES_MS.get(tries) {
+            Some(pause_ms) if now_ms + pause_ms < give_up_at => {
+                *retry_at = Some(now_ms + pause_ms);
+                Ok(())
+            }
+            _ => Err(self.unreachable()),
         }
-        *retry_at = Some(now_ms + CONNECT_PAUSE_MS);
-        Ok(())
     }
 
     fn unreachable(&self) -> LeaveReason {

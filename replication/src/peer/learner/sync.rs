@@ -218,8 +218,12 @@ impl Learner {
         self.history.settle(zxid);
     }
 
-    /// COMMIT of the oldest proposal.
+    /// COMMIT of the oldest proposal. A Java leader looks up its zxid for SNAP when it has begun to queue what comes
+    /// behind: so it may send again, COMMIT included, what the snapshot holds.
     pub(super) fn commit(&mut self, zxid: Zxid) -> Result<(), LeaveReason> {
+        if zxid <= self.committed && self.pending.front().is_none_or(|oldest| *oldest > zxid) {
+            return Ok(());
+        }
         if self.pending.front() != Some(&zxid) {
             return Err(LeaveReason::WrongCommit { zxid, expected: self.pending.front().copied() });
         }

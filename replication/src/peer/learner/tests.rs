@@ -288,6 +288,20 @@ fn a_snapshot_takes_effect_at_newleader_together_with_what_follows_it() {
 }
 
 #[test]
+fn what_a_snapshot_holds_may_come_again_behind_it() {
+    let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, Zxid::ZERO);
+    bench.feed(&[hex(LEADERINFO_1)]);
+    bench.feed(&[packet(PacketKind::Snap, zxid(1, 9))]);
+    bench.step(Input::SnapshotParsed { rest: Bytes::new() });
+    let (nine, ten) = (zxid(1, 9), zxid(1, 10));
+    let again = [proposal(zxid(1, 8)), proposal(nine), commit(zxid(1, 8)), proposal(ten), commit(nine), commit(ten)];
+    assert_eq!(bench.feed(&again), []);
+    let out = bench.feed(&[new_leader(1)]);
+    assert_eq!(out[1], Action::SnapshotEnd { zxid: nine, entries: vec![(ten, error_txn(ten))] });
+    assert_eq!(bench.learner.committed(), ten);
+}
+
+#[test]
 fn a_snapshot_that_is_not_finished_leaves_no_trace() {
     let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, zxid(1, 5));
     bench.feed(&[hex(LEADERINFO_1)]);
@@ -550,11 +564,11 @@ fn requests_go_up_and_syncs_come_back_in_order() {
 }
 
 #[test]
-fn connecting_is_tried_five_times_within_the_limit() {
+fn connecting_is_tried_for_a_while_within_the_limit() {
     let (mut bench, _) = Bench::starting(LearnerKind::Follower, 0, 0, Zxid::ZERO);
-    for _ in 0..4 {
+    for pause_ms in CONNECT_PAUSES_MS {
         assert_eq!(bench.step(Input::ConnectFailed), []);
-        bench.now += 99;
+        bench.now += pause_ms - 1;
         assert_eq!(bench.step(Input::Tick), []);
         bench.now += 1;
         assert_eq!(bench.learner.next_deadline(), Some(bench.now));

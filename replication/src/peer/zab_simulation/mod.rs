@@ -95,10 +95,7 @@ fn passing_over_trunc_is_noticed() {
 
 #[test]
 fn letting_go_of_the_log_before_its_successor_is_there_is_noticed() {
-    is_noticed(
-        Mistake::SnapshotFirst,
-        &["differs from what was committed", "without all that was committed", "wants the log cut"],
-    );
+    is_noticed(Mistake::SnapshotFirst, &["which is no quorum"]);
 }
 
 #[test]

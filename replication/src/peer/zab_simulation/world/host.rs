@@ -97,8 +97,7 @@ impl World {
                 }
                 learner::Action::Commit { upto } => self.committed(sid, upto)?,
                 learner::Action::Leave(reason) => {
-                    let honest =
-                        matches!(self.config.mistake, None | Some(Mistake::KeepFormerAcks | Mistake::SnapshotFirst));
+                    let honest = matches!(self.config.mistake, None | Some(Mistake::KeepFormerAcks));
                     if honest && matches!(reason, LeaveReason::CannotTruncate { .. } | LeaveReason::WrongCommit { .. })
                     {
                         return Err(format!("server {sid}: {reason}"));
@@ -150,6 +149,10 @@ impl World {
         Ok(())
     }
 
+    fn check_disks(&self) -> Result<(), String> {
+        self.checker.held(self.nodes.values().filter(|node| !node.observer).map(|node| &node.disk))
+    }
+
     pub(super) fn stage(&mut self, sid: u64, bytes: &[u8]) {
         let Some(node) = self.nodes.get_mut(&sid) else { return };
         node.staged.extend_from_slice(bytes);
@@ -185,14 +188,17 @@ impl World {
                 node.disk.flushed = node.disk.log.len();
                 let last = node.disk.last();
                 self.learn(sid, learner::Input::Truncated { last });
+                self.check_disks()?;
             }
             DiskJob::Install(zxid, state, behind) if self.config.mistake == Some(Mistake::SnapshotFirst) => {
                 node.install(zxid, state, &[]);
                 self.disk_job(sid, DiskJob::InstallRest(behind));
+                self.check_disks()?;
             }
             DiskJob::Install(zxid, state, behind) => {
                 node.install(zxid, state, &behind);
                 self.learn(sid, learner::Input::SnapshotInstalled);
+                self.check_disks()?;
             }
             DiskJob::InstallRest(behind) => {
                 node.disk.log.extend(behind);
@@ -255,6 +261,6 @@ impl World {
             }
         }
         self.hang_up_all(sid);
-        Ok(())
+        self.check_disks()
     }
 }

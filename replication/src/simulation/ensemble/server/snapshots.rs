@@ -4,7 +4,6 @@ use super::super::super::checkpoint::{self, Loaded};
 use super::super::super::shards::host_shards;
 use super::{Cutting, Effect, PARTITIONS, Server, Storage};
 use crate::node::Input;
-use crate::peer::mistake::Mistake;
 use crate::peer::snapshot::reader::SnapshotReader;
 use crate::peer::snapshot::stage::Stage;
 use crate::peer::snapshot::stream::SnapshotStream;
@@ -159,13 +158,8 @@ impl Server {
         };
         let state = checkpoint::load(&manifest, &storage.files, &self.config)?;
         let records = behind.iter().map(|(zxid, record)| (*zxid, &record[..]));
-        if self.mistake == Some(Mistake::SnapshotFirst) {
-            storage.manifest = Some(manifest);
-            self.wal.reset(zxid, []).map_err(|problem| problem.to_string())?;
-        } else {
-            storage.next_manifest = Some(manifest);
-            self.wal.reset(zxid, records).map_err(|problem| problem.to_string())?;
-        }
+        storage.next_manifest = Some(manifest);
+        self.wal.reset(zxid, records).map_err(|problem| problem.to_string())?;
         self.cutting = Some(Cutting::Installs { state, behind });
         Ok(())
     }
@@ -178,17 +172,9 @@ impl Server {
         behind: Vec<(Zxid, Bytes)>,
         storage: &mut Storage,
     ) -> Result<(), String> {
-        if self.mistake == Some(Mistake::SnapshotFirst) && self.wal.last_appended() < last_of(&behind) {
-            for (zxid, record) in &behind {
-                self.wal.append(*zxid, record).map_err(|problem| problem.to_string())?;
-            }
-            self.cutting = Some(Cutting::Installs { state, behind });
-            return Ok(());
-        }
-        if let Some(manifest) = storage.next_manifest.take() {
-            storage.manifest = Some(manifest);
-        }
-        let Some(zxid) = storage.manifest.as_ref().map(|manifest| manifest.zxid) else { return Ok(()) };
+        let Some(manifest) = storage.next_manifest.take() else { return Ok(()) };
+        let zxid = manifest.zxid;
+        storage.manifest = Some(manifest);
         self.incoming = None;
         storage.snapshots += 1;
         self.since_checkpoint = 0;
@@ -207,10 +193,6 @@ impl Server {
         self.step_view();
         self.step(now, Input::SnapshotInstalled(self.wal.durable()), storage)
     }
-}
-
-fn last_of(entries: &[(Zxid, Bytes)]) -> Zxid {
-    entries.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
 }
 
 /// Writes out what a stage holds.
