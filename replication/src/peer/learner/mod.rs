@@ -84,6 +84,13 @@ struct Stage {
     bytes: usize,
 }
 
+impl Stage {
+    /// Whether this transaction came behind the snapshot.
+    fn has(&self, zxid: Zxid) -> bool {
+        self.entries.binary_search_by_key(&zxid, |(theirs, _)| *theirs).is_ok()
+    }
+}
+
 /// The state machine. See the module's text.
 #[derive(Debug)]
 pub struct Learner {

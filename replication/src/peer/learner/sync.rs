@@ -249,7 +249,7 @@ impl Learner {
         }
         match self.stage.take() {
             // If the leader's log does not hold it either, it is lost: the role says so, and stops.
-            Some(stage) if stage.zxid < self.applied && self.applied <= self.seen => {
+            Some(stage) if stage.zxid < self.applied && stage.has(self.applied) => {
                 self.take_without_snapshot(stage, out)
             }
             Some(stage) => {
@@ -276,10 +276,9 @@ impl Learner {
     /// moment: this server may be one of a bare quorum that holds it.
     fn take_without_snapshot(&mut self, stage: Stage, out: &mut Vec<Action>) -> Result<(), LeaveReason> {
         let applied = self.applied;
-        let has = |zxid: &Zxid| stage.entries.binary_search_by_key(zxid, |(theirs, _)| *theirs).is_ok();
         out.push(Action::SnapshotDrop);
         // Logs with a transaction in common are the same up to there.
-        let end = self.outstanding.iter().copied().rev().find(has).unwrap_or(applied);
+        let end = self.outstanding.iter().copied().rev().find(|zxid| stage.has(*zxid)).unwrap_or(applied);
         let own = self.outstanding.last().copied().unwrap_or(applied);
         if end == own {
             return self.log_behind(own, stage, out);

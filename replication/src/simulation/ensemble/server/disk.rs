@@ -128,7 +128,7 @@ impl Server {
             return Ok(());
         }
         match self.cutting.take() {
-            Some(Cutting::Installs { state, behind }) => self.install(now, state, behind, storage),
+            Some(Cutting::Installs { state, behind }) => self.install(now, *state, behind, storage),
             _ => self.step(now, Input::LogTruncated(durable), storage),
         }
     }

@@ -90,7 +90,7 @@ enum Cutting {
     /// The member hears of it.
     Truncated,
     /// The manifest that lies ready, this state.
-    Installs { state: Loaded, behind: Vec<(Zxid, Bytes)> },
+    Installs { state: Box<Loaded>, behind: Vec<(Zxid, Bytes)> },
 }
 
 /// A checkpoint under way.

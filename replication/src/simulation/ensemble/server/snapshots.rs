@@ -156,7 +156,7 @@ impl Server {
             partitions: cuts.to_vec(),
             system: stage.system().encode(),
         };
-        let state = checkpoint::load(&manifest, &storage.files, &self.config)?;
+        let state = Box::new(checkpoint::load(&manifest, &storage.files, &self.config)?);
         let records = behind.iter().map(|(zxid, record)| (*zxid, &record[..]));
         storage.next_manifest = Some(manifest);
         self.wal.reset(zxid, records).map_err(|problem| problem.to_string())?;
