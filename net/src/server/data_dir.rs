@@ -5,6 +5,7 @@
 //!   LOCK                 held while a server runs
 //!   identity             format version, number of partitions, directory id, key of the path hash; never changes
 //!   manifest             the last checkpoint
+//!   manifest.next        a leader's snapshot that is about to become the state; see `next_manifest`
 //!   acceptedEpoch        the highest epoch promised, in decimal; absent until there was one
 //!   currentEpoch         the epoch whose history is held, likewise
 //!   repairing            there while a member has lost something that it may have acknowledged; see `repair`
@@ -36,6 +37,8 @@ use std::path::{Path, PathBuf};
 pub const IMPORTING: &str = "importing";
 /// Marks the directory of a member that has lost something that it may have acknowledged.
 pub const REPAIRING: &str = "repairing";
+/// The manifest of a leader's snapshot that is about to become the state.
+pub const NEXT_MANIFEST: &str = "manifest.next";
 const IDENTITY: &str = "identity";
 const MAGIC: &[u8; 8] = b"RINGKEEP";
 const FORMAT_VERSION: u32 = 1;

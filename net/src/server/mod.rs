@@ -5,6 +5,7 @@
 //! | `serve` | from arguments to a running server, and to an exit code |
 //! | `assemble` | the wiring: threads, mailboxes, parts |
 //! | `data_dir`, `restore`, `repair` | the data directory, what is read from it at start, and what becomes of damaged files |
+//! | `next_manifest` | how a leader's snapshot takes the place of everything at once |
 //! | `core_loop`, `parts`, `clients` | one core: its loop, what it hosts, its connections |
 //! | `topology`, `marks`, `view` | who owns what; how far everybody is; what reads see |
 //! | `mail`, `post` | what cores say to each other, and how it gets there |
@@ -28,6 +29,7 @@ mod core_loop;
 mod data_dir;
 mod mail;
 mod marks;
+mod next_manifest;
 mod parts;
 mod peers;
 mod post;

@@ -12,6 +12,7 @@
 
 use super::context::Context;
 use super::data_dir::REPAIRING;
+use super::next_manifest::NextManifest;
 use super::restore::{RestoreError, WalSegment, read_manifest};
 use super::wal_host::{segment_file, segment_sequence};
 use engine::zxid::Zxid;
@@ -59,6 +60,9 @@ pub fn set_aside(context: &Context, problem: &RestoreError) -> Result<(), Restor
     let keeps_state = matches!(problem, RestoreError::WalDamage(_));
     if !keeps_state {
         // In this order: a manifest whose files are missing is damage again, files without a manifest would be removed.
+        if let Some(next) = NextManifest::of(context).path() {
+            moved.push(rename(next)?);
+        }
         moved.push(rename(&context.partitions)?);
         std::fs::create_dir(&context.partitions).map_err(|source| failed(&context.partitions, source))?;
         if context.manifest.exists() {

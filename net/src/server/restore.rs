@@ -1,16 +1,18 @@
 //! From a data directory to shards, ledger and log, as they were.
 //!
-//! 1. The manifest names, per partition, the segments of its log and where they end. The partitions are rebuilt from
+//! 1. A leader's snapshot that was about to become the state has become it, or not ([`next_manifest`]).
+//! 2. The manifest names, per partition, the segments of its log and where they end. The partitions are rebuilt from
 //!    them on all processors at once, each together with what the ledger is to know of its nodes.
-//! 2. The write-ahead log is judged. What is whole behind the manifest's zxid is replayed through the role, as it was
+//! 3. The write-ahead log is judged. What is whole behind the manifest's zxid is replayed through the role, as it was
 //!    committed: an ensemble of one has committed what its log holds. Of a member's log only what is known to be committed
 //!    takes effect; the rest waits for an established leader's word.
-//! 3. Damage, in either, ends the start with what it would take. Nothing is cut but a torn batch, which nobody was ever
+//! 4. Damage, in either, ends the start with what it would take. Nothing is cut but a torn batch, which nobody was ever
 //!    told of.
 
 use super::checkpoint::server_id;
 use super::context::Context;
 use super::data_dir::partition_file;
+use super::next_manifest;
 use super::peers::{ConfigFileError, ConfigFiles, EpochError, EpochFiles, MemberHost, MemberParts, Places};
 use super::repair;
 use super::residency::MappedLog;
@@ -195,6 +197,7 @@ fn replay_directory(context: &Context, is_member: bool) -> Result<Replayed, Rest
     let begun = Instant::now();
     let role_config = role_config(context);
     let mut actions = Vec::new();
+    next_manifest::settle(context)?;
     let manifest = read_manifest(context)?;
     let base = base_of(manifest.as_ref());
     let (mut shards, mut role) = match manifest {
@@ -336,11 +339,20 @@ pub fn read_manifest(context: &Context) -> Result<Option<Manifest>, RestoreError
         Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(RestoreError::Io { path: path.clone(), source }),
     };
-    let manifest = Manifest::decode(&bytes).map_err(|source| RestoreError::Manifest { path: path.clone(), source })?;
+    decode_manifest(context, path, &bytes).map(Some)
+}
+
+/// What `path` holds, if it is a manifest of this directory.
+///
+/// # Errors
+/// When it is not.
+pub fn decode_manifest(context: &Context, path: &Path, bytes: &[u8]) -> Result<Manifest, RestoreError> {
+    let failed = |source| RestoreError::Manifest { path: path.to_path_buf(), source };
+    let manifest = Manifest::decode(bytes).map_err(failed)?;
     if manifest.hash_key != Manifest::fingerprint(context.topology.key()) {
-        return Err(RestoreError::ForeignManifest(path.clone()));
+        return Err(RestoreError::ForeignManifest(path.to_path_buf()));
     }
-    Ok(Some(manifest))
+    Ok(manifest)
 }
 
 /// What the partitions hold without the log.
@@ -747,7 +759,10 @@ impl SegmentSource for WalSegment {
 }
 
 /// The segments in the log's folder; files that a crash left half prepared are removed.
-fn wal_segments(folder: &Path) -> Result<Vec<WalSegment>, RestoreError> {
+///
+/// # Errors
+/// The file system's.
+pub fn wal_segments(folder: &Path) -> Result<Vec<WalSegment>, RestoreError> {
     let failed = |path: &Path, source| RestoreError::Io { path: path.to_path_buf(), source };
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|source| failed(folder, source))? {

@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::context::Context;
 use super::mail::{ClientMail, Mail, Measured, ShardCut, ShardMail};
 use super::marks::Marks;
+use super::next_manifest::NextManifest;
 use super::peers::{Incoming, IncomingEvent, LogPiece, LogReads, LogWish, MemberHost};
 use super::post::Post;
 use super::repair;
@@ -18,6 +19,7 @@ use super::status::Status;
 use super::topology::Topology;
 use super::wal_host::WalHost;
 use crate::connection::Serving;
+use bytes::Bytes;
 use engine::ids::CoreId;
 use engine::zxid::Zxid;
 use hardware::reactor::Reactor;
@@ -92,10 +94,11 @@ pub struct RoleHost {
     log_reads: LogReads,
     /// Where the log begins, as the member was told.
     log_base: Option<Zxid>,
-    /// The leader's snapshot.
+    /// The leader's snapshot, until it is the state.
     incoming: Option<Incoming>,
-    /// It is to become the state when the checkpoint under way is over: two manifests must not cross.
-    seal_is_due: bool,
+    /// It is to become the state, when the checkpoint under way is over (two manifests must not cross), and this is what
+    /// the log will hold behind it.
+    behind: Option<Vec<(Zxid, Bytes)>>,
     incoming_count: u64,
     /// How long a member looks for a leader until it serves clients that only read; `None`: for ever.
     read_only_after_ms: Option<i64>,
@@ -103,11 +106,12 @@ pub struct RoleHost {
     read_only_at_ms: Option<i64>,
 }
 
-/// What the member hears when the log has its new end.
-#[derive(Clone, Copy)]
+/// What comes when the log has its new end.
 enum Cutting {
+    /// The member hears of it.
     Truncated,
-    Installed,
+    /// The leader's snapshot is the state.
+    Installs(Box<LoadedState>),
 }
 
 /// A checkpoint that is being taken.
@@ -150,7 +154,7 @@ impl RoleHost {
             log_reads: LogReads::default(),
             log_base: None,
             incoming: None,
-            seal_is_due: false,
+            behind: None,
             incoming_count: 0,
             read_only_after_ms: context
                 .config
@@ -292,20 +296,16 @@ impl RoleHost {
             Seat::Alone(_) => self.step(now, Input::Durable(durable), post),
             Seat::Member(_) => {
                 self.tell_log_base(now, post);
-                let Some(cutting) = self.cutting else {
-                    return self.step_member(now, node::Input::Durable(durable), post);
-                };
-                if self.wal.is_cutting() {
+                if self.cutting.is_some() && self.wal.is_cutting() {
                     return;
                 }
-                self.cutting = None;
-                match cutting {
-                    Cutting::Truncated => self.step_member(now, node::Input::LogTruncated(durable), post),
-                    Cutting::Installed => {
-                        if let Some(node) = self.member().and_then(MemberHost::node_mut) {
-                            node.begin_log_at(durable);
+                match self.cutting.take() {
+                    None => self.step_member(now, node::Input::Durable(durable), post),
+                    Some(Cutting::Truncated) => self.step_member(now, node::Input::LogTruncated(durable), post),
+                    Some(Cutting::Installs(state)) => {
+                        if self.install(now, *state, post) {
+                            self.step_member(now, node::Input::SnapshotInstalled(durable), post);
                         }
-                        self.step_member(now, node::Input::SnapshotInstalled, post);
                     }
                 }
             }
@@ -402,10 +402,11 @@ impl RoleHost {
                         incoming.bytes(bytes);
                     }
                 }
-                node::Action::SnapshotEnd { .. } => {
-                    self.seal_is_due = true;
+                node::Action::SnapshotEnd { entries, .. } => {
+                    self.behind = Some(entries);
                     self.seal();
                 }
+                node::Action::SnapshotDrop => self.incoming = None,
                 node::Action::CloseLearner(learner) => {
                     self.end_outgoing(Some(learner), post);
                     let Seat::Member(member) = &mut self.seat else { return };
@@ -417,8 +418,8 @@ impl RoleHost {
                     member.post(node::Action::Listen(false));
                 }
                 node::Action::CloseLeader => {
-                    // A snapshot that has become the state by its manifest is taken over all the same.
-                    if !self.seal_is_due {
+                    // One that is becoming the state does so all the same: the member waits for it.
+                    if self.behind.is_none() {
                         self.incoming = None;
                     }
                     member.post(node::Action::CloseLeader);
@@ -516,9 +517,9 @@ impl RoleHost {
         }
     }
 
-    /// Lets the snapshot become the state, unless a checkpoint is under way.
+    /// Has the snapshot made ready to become the state, unless a checkpoint is under way.
     fn seal(&mut self) {
-        if self.seal_is_due
+        if self.behind.is_some()
             && self.checkpoint.is_none()
             && let Some(incoming) = &self.incoming
         {
@@ -539,27 +540,32 @@ impl RoleHost {
             IncomingEvent::Room => {}
             IncomingEvent::Failed(why) => {
                 warn!("the leader's snapshot cannot be taken in: {why}");
-                (self.incoming, self.seal_is_due) = (None, false);
+                (self.incoming, self.behind) = (None, None);
                 if let Some(member) = self.member() {
                     member.post(node::Action::CloseLeader);
                 }
-                self.step_member(now, node::Input::LeaderClosed, post);
+                self.step_member(now, node::Input::SnapshotFailed, post);
             }
-            IncomingEvent::Installed(state) => {
-                (self.incoming, self.seal_is_due) = (None, false);
-                self.install(now, *state, post);
+            IncomingEvent::Ready(state) => {
+                let records = self.behind.as_deref().unwrap_or_default();
+                match self.wal.reset(state.zxid, records) {
+                    Ok(()) => self.cutting = Some(Cutting::Installs(state)),
+                    Err(problem) => self.fault = Some(problem.to_string()),
+                }
             }
         }
     }
 
-    /// The state that the manifest names takes the place of what is in memory, and the log begins anew behind it.
-    fn install(&mut self, now: Now, state: LoadedState, post: &mut Post) {
+    /// The log has begun anew behind the leader's snapshot, which takes the place of the last checkpoint, and of what is in
+    /// memory. False if the server must stop instead.
+    fn install(&mut self, now: Now, state: LoadedState, post: &mut Post) -> bool {
         let LoadedState { zxid, shards, ledger, system } = state;
-        if let Err(problem) = self.wal.reset(zxid) {
-            self.fault = Some(problem.to_string());
-            return;
+        if let Err(problem) = NextManifest::of(&self.context).take_over() {
+            self.fault = Some(format!("the manifest of the leader's snapshot cannot take its place: {problem}"));
+            return false;
         }
-        self.cutting = Some(Cutting::Installed);
+        let logged = self.behind.take().unwrap_or_default();
+        self.incoming = None;
         self.since_checkpoint = 0;
         self.measuring.clear();
         for shard in shards {
@@ -567,11 +573,14 @@ impl RoleHost {
             post.send(home, Mail::ReplaceShard(Box::new(shard)));
         }
         let mut actions = Vec::new();
-        let Some(node) = self.member().and_then(MemberHost::node_mut) else { return };
-        match node.role_mut().restart_from_snapshot(ledger, zxid, &system.sessions, &mut actions) {
-            Ok(()) => self.carry_out_all(now, &mut actions, post),
-            Err(fault) => self.fault = Some(fault.to_string()),
+        let Some(node) = self.member().and_then(MemberHost::node_mut) else { return false };
+        if let Err(fault) = node.role_mut().restart_from_snapshot(ledger, zxid, &system.sessions, &logged, &mut actions)
+        {
+            self.fault = Some(fault.to_string());
+            return false;
         }
+        self.carry_out_all(now, &mut actions, post);
+        true
     }
 
     /// Does what members have to say to each other. Call at the end of a turn, before the log gets what has gathered.

@@ -9,6 +9,7 @@ use super::post::{Post, deliver};
 use super::restore::WalSegment;
 use super::segments::submit;
 use crate::metrics::{AdvancedSummary, BasicSummary, CoreMetrics};
+use bytes::Bytes;
 use engine::zxid::Zxid;
 use hardware::aligned::AlignedBuf;
 use hardware::block_file::{BlockFile, PreferDirect, WriteSync};
@@ -18,8 +19,8 @@ use hardware::reactor::Reactor;
 use hardware::storage::{StorageHandle, StorageJob, StorageOutcome, StorageResult};
 use replication::wal::read::BatchPlace;
 use replication::wal::{
-    DirectoryId, Durable, LogLayout, Prepare, SegmentHandle, SegmentHeader, SegmentIdentity, SegmentSeq, TruncateError,
-    Truncation, WalFailure, WalWriter, WriteToken,
+    AppendError, DirectoryId, Durable, LogLayout, Prepare, SegmentHandle, SegmentHeader, SegmentIdentity, SegmentSeq,
+    TruncateError, Truncation, WalWriter, WriteToken,
 };
 use std::collections::HashMap;
 use std::fs;
@@ -124,12 +125,14 @@ impl WalHost {
         self.writer.truncate(to)
     }
 
-    /// Begins the log anew behind a state that was taken from elsewhere; see [`WalWriter::reset`].
+    /// Begins the log anew behind a state that was taken from elsewhere, with these records; see [`WalWriter::reset`].
     ///
     /// # Errors
-    /// When the log has failed.
-    pub fn reset(&mut self, base: Zxid) -> Result<(), WalFailure> {
-        self.writer.reset(base)
+    /// When the log has failed, or cannot take the records.
+    pub fn reset(&mut self, base: Zxid, records: &[(Zxid, Bytes)]) -> Result<(), AppendError> {
+        self.writer.reset(base, records.iter().map(|(zxid, record)| (*zxid, &record[..])))?;
+        self.records_waiting = records.len() as u64;
+        Ok(())
     }
 
     /// Whether a cut is not durable yet.

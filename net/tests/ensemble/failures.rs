@@ -61,6 +61,35 @@ fn all_are_killed_at_once_under_load() {
     cluster.check_health();
 }
 
+/// Every server that comes back takes a snapshot, from a leader that has just restarted itself and has applied less than
+/// its log holds; and some are killed while they take it.
+#[test]
+fn all_are_killed_while_snapshots_are_taken() {
+    let mut cluster = Cluster::of(&[Kind::Ringkeeper; 3], 0);
+    for sid in cluster.all() {
+        cluster.set(sid, "forceSnapshotSync", "true");
+    }
+    cluster.start_all();
+    let all = cluster.all();
+    let load = Load::start(&cluster, 3);
+    for round in 0..3 {
+        load.await_progress(PROGRESS);
+        for sid in &all {
+            cluster.kill(*sid);
+        }
+        for sid in &all {
+            cluster.start(*sid);
+        }
+        let again = all[round % all.len()];
+        cluster.await_log(again, "an election has ended");
+        cluster.kill(again);
+        cluster.start(again);
+        cluster.await_serving(&all);
+    }
+    load.await_progress(PROGRESS);
+    history::conclude(&mut cluster, &all, load);
+}
+
 #[test]
 fn a_paused_leader_is_replaced_and_joins_again() {
     let mut cluster = Cluster::serving(3);

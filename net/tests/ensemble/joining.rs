@@ -176,12 +176,27 @@ fn a_follower_without_data_joins_by_snapshot() {
     assert_equal(&cluster, &all);
     check_alive(&cluster, follower, 5);
 
-    // What it took survives its own end, and the end of all.
+    // What it took survives its own end, also ahead of the renaming of its manifest: the log goes with it. A manifest that
+    // the log does not go with is dropped.
     cluster.kill(follower);
+    let data = cluster.data(follower);
+    let (manifest, next) = (data.join("manifest"), data.join("manifest.next"));
+    fs::rename(&manifest, &next).unwrap();
+    let former = fs::read(&next).unwrap();
+    for outcome in ["became the state when this server stopped", "did not become the state"] {
+        cluster.start(follower);
+        cluster.await_mode(follower, "follower");
+        let log = cluster.process(follower).log();
+        assert!(log.contains(outcome), "{log}");
+        assert!(!next.exists());
+        history::check(&cluster, &all, &written);
+        assert_equal(&cluster, &all);
+        cluster.kill(follower);
+        fs::write(&next, &former).unwrap();
+    }
     cluster.start(follower);
     cluster.await_mode(follower, "follower");
-    history::check(&cluster, &all, &written);
-    assert_equal(&cluster, &all);
+    // The end of all.
     for sid in &all {
         cluster.kill(*sid);
     }

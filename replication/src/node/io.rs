@@ -76,8 +76,10 @@ pub enum Input<'a> {
     LeaderClosed,
     /// The snapshot's stream is complete and right, and these bytes came behind it.
     SnapshotParsed(Bytes),
-    /// The snapshot is the state now, durably.
-    SnapshotInstalled,
+    /// The snapshot is the state now, and the log ends here, having begun anew behind it: durably.
+    SnapshotInstalled(Durable<Zxid>),
+    /// The snapshot cannot be taken in. The former state and log are what they were.
+    SnapshotFailed,
 
     /// The time of [`super::Node::next_deadline`] has come.
     Tick,
@@ -129,19 +131,24 @@ pub enum Action {
     },
     /// Write to the leader.
     WriteLeader(Bytes),
-    /// Close the connection to the leader, also one that is being made; drop a snapshot that has not become the state.
+    /// Close the connection to the leader, also one that is being made; drop a snapshot for which [`Action::SnapshotEnd`]
+    /// has not come.
     CloseLeader,
     /// A snapshot's stream begins.
     SnapshotBegin(Zxid),
     /// A part of it, and perhaps of what comes behind it.
     SnapshotBytes(Bytes),
-    /// Make it the state, durably, and begin the log anew behind it: answered by [`Input::SnapshotInstalled`].
+    /// Make it the state, and begin the log anew behind it with `entries`: answered by [`Input::SnapshotInstalled`] or
+    /// [`Input::SnapshotFailed`]. A crash must leave the former state and log, or the new ones with every entry. The role
+    /// is told by [`crate::role::Role::restart_from_snapshot`], ahead of the answer.
     SnapshotEnd {
         /// The state's zxid.
         zxid: Zxid,
-        /// The epoch that will be current when what follows is durable.
-        epoch: u32,
+        /// What the log holds behind it.
+        entries: Vec<(Zxid, Bytes)>,
     },
+    /// It is not needed: drop it.
+    SnapshotDrop,
 
     /// Write the epoch files and flush them: answered by [`Input::EpochsPersisted`].
     PersistEpochs(Epochs),

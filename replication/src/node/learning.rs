@@ -1,6 +1,6 @@
 //! Following and observing: between the learner machine, the role and the host.
 
-use super::{Action, Epochs, Named, Node, Standing, State};
+use super::{Action, Epochs, Installing, Named, Node, Standing, State, history_of};
 use crate::peer::election::port::PortInput;
 use crate::peer::ensemble::{MemberRole, ServerId};
 use crate::peer::history::History;
@@ -9,6 +9,7 @@ use crate::peer::wire::bodies::ForwardedRequest;
 use crate::peer::wire::packet::AuthId;
 use crate::request::codec;
 use crate::role::{self, Now};
+use crate::wal::Durable;
 use bytes::Bytes;
 use engine::acl::Identity;
 use engine::ids::SessionId;
@@ -35,12 +36,14 @@ impl Node {
             mistake: self.config.mistake,
             ..LearnerConfig::new(super::leading::wire_sid(self.config.sid), self.learner_kind())
         };
+        let applied = self.role.known_committed();
         let start = LearnerStart {
             accepted_epoch: self.epochs.accepted,
             current_epoch: self.epochs.current,
             last: self.durable,
-            applied: self.role.known_committed(),
+            applied,
             history,
+            outstanding: self.role.outstanding().map(|(zxid, _)| zxid).filter(|zxid| *zxid > applied).collect(),
         };
         let mut actions = Vec::new();
         let learner = Learner::new(now.mono_ms, config, start, &mut actions);
@@ -75,7 +78,14 @@ impl Node {
                 },
                 learner::Action::SnapshotBegin { zxid } => out.push(Action::SnapshotBegin(zxid)),
                 learner::Action::SnapshotBytes(bytes) => out.push(Action::SnapshotBytes(bytes)),
-                learner::Action::SnapshotEnd { zxid, epoch } => out.push(Action::SnapshotEnd { zxid, epoch }),
+                learner::Action::SnapshotEnd { zxid, entries } => match self.role.check_snapshot(zxid) {
+                    Ok(()) => {
+                        self.installing = Some(Installing { zxid, entries: entries.clone() });
+                        out.push(Action::SnapshotEnd { zxid, entries });
+                    }
+                    Err(fault) => out.push(Action::Fail(fault.to_string())),
+                },
+                learner::Action::SnapshotDrop => out.push(Action::SnapshotDrop),
                 learner::Action::LastSeen { text } => self.see(now, &text, out),
                 learner::Action::Log { zxid, txn } => {
                     self.step_role(now, role::Input::Proposal { zxid, bytes: txn }, out);
@@ -129,6 +139,18 @@ impl Node {
                     return;
                 }
             }
+        }
+    }
+
+    /// A leader's snapshot has taken the place of everything. If that leader has been left meanwhile, the next election
+    /// goes by what is there now.
+    pub(super) fn snapshot_installed(&mut self, now: Now, end: Durable<Zxid>, out: &mut Vec<Action>) {
+        let Some(Installing { zxid, entries }) = self.installing.take() else { return };
+        (self.appended, self.durable) = (end.get(), end);
+        self.step_role(now, role::Input::Durable(end), out);
+        match self.state {
+            State::Following(_) => self.step_learner(now, learner::Input::SnapshotInstalled, out),
+            _ => self.history = Some(history_of(zxid, entries, end.get(), self.config.history_bytes_max)),
         }
     }
 

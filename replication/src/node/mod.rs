@@ -109,6 +109,12 @@ struct Persisting {
     epoch: u32,
 }
 
+/// A snapshot that is to become the state, and what the log will hold behind it.
+struct Installing {
+    zxid: Zxid,
+    entries: Vec<(Zxid, Bytes)>,
+}
+
 /// A leader without an election.
 #[derive(Clone, Copy, Debug)]
 struct Named {
@@ -146,6 +152,8 @@ pub struct Node {
     persisting: Option<Persisting>,
     /// The end that a cut under way leads to.
     truncating: Option<Zxid>,
+    /// The leader's snapshot is becoming the state.
+    installing: Option<Installing>,
     /// Scratch space.
     role_actions: Vec<role::Action>,
     /// Why roles were left and learners let go, for traces.
@@ -197,6 +205,7 @@ impl Node {
             leader: None,
             persisting: None,
             truncating: None,
+            installing: None,
             role_actions: Vec::new(),
             #[cfg(test)]
             partings: Vec::new(),
@@ -265,7 +274,11 @@ impl Node {
             Input::LeaderWritten(bytes) => self.step_learner(now, learner::Input::Written(bytes), out),
             Input::LeaderClosed => self.step_learner(now, learner::Input::Disconnected, out),
             Input::SnapshotParsed(rest) => self.step_learner(now, learner::Input::SnapshotParsed { rest }, out),
-            Input::SnapshotInstalled => self.step_learner(now, learner::Input::SnapshotInstalled, out),
+            Input::SnapshotInstalled(end) => self.snapshot_installed(now, end, out),
+            Input::SnapshotFailed => {
+                self.installing = None;
+                self.step_learner(now, learner::Input::Disconnected, out);
+            }
 
             Input::Tick => self.tick(now, out),
         }
@@ -309,7 +322,9 @@ impl Node {
             State::Following(_) => "follows",
         };
         let (appended, durable) = (self.appended, self.durable.get());
-        format!("{state}, log {durable} of {appended}, cut to {:?}, {:?}", self.truncating, self.epochs)
+        let installs = self.installing.as_ref().map(|installing| installing.zxid);
+        let under_way = format!("cut to {:?}, installs {installs:?}", self.truncating);
+        format!("{state}, log {durable} of {appended}, {under_way}, {:?}", self.epochs)
     }
 
     /// Who leads, as far as is known here.
@@ -346,12 +361,6 @@ impl Node {
     /// Whether the next bytes of a snapshot may be handed over for a learner.
     pub fn has_room_for(&self, learner: crate::session::LearnerId) -> bool {
         self.leading().is_some_and(|leader| leader.has_room(learner))
-    }
-
-    /// A snapshot has become the state: the log begins behind it.
-    pub fn begin_log_at(&mut self, base: Durable<Zxid>) {
-        self.appended = base.get();
-        self.durable = base;
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Action>) {
@@ -482,7 +491,8 @@ impl Node {
     }
 
     fn look_when_settled(&mut self, now: Now, out: &mut Vec<Action>) {
-        if !matches!(self.state, State::Settling) || self.durable.get() < self.appended || self.truncating.is_some() {
+        let is_settled = self.durable.get() >= self.appended && self.truncating.is_none() && self.installing.is_none();
+        if !matches!(self.state, State::Settling) || !is_settled {
             return;
         }
         if self.follow_to_repair(now, out) {

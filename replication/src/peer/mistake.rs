@@ -11,6 +11,8 @@ pub enum Mistake {
     ForgetAcceptedEpoch,
     /// A learner passes over TRUNC.
     SkipTrunc,
+    /// A leader's snapshot becomes the state, and the log is begun anew, before what came behind it is on disk.
+    SnapshotFirst,
     /// The leader gives a zxid out twice.
     ReuseZxid,
     /// The leader goes on counting what a learner acknowledged on a former connection, as Java's does. Our learners

@@ -7,7 +7,7 @@ use super::{Action, Now, Role, RoleFault};
 use crate::ledger::{Acls, Ledger};
 use bytes::Bytes;
 use engine::ids::SessionId;
-use engine::txn::{Txn, TxnHeader};
+use engine::txn::{self, Txn, TxnHeader};
 use engine::zxid::Zxid;
 
 /// What a role does. See the module's text.
@@ -57,6 +57,10 @@ impl Role {
     /// If the log was read to its end before: a fault of the host.
     pub fn replay_uncommitted(&mut self, header: TxnHeader, txn: Txn, record: Bytes) {
         assert!(self.mode == Mode::Replaying, "the log is replayed before anything else");
+        self.keep_outstanding(header, txn, record);
+    }
+
+    fn keep_outstanding(&mut self, header: TxnHeader, txn: Txn, record: Bytes) {
         if header.zxid > self.proposed {
             self.proposed = header.zxid;
             if matches!(txn, Txn::CreateSession { .. }) {
@@ -176,23 +180,35 @@ impl Role {
         Acls::from_checkpoint([], self.ledger.next_acl())
     }
 
-    /// The tree and the sessions of a leader's snapshot take the place of everything (SNAP), when the host has them
-    /// durable, the shards rebuilt and the log begun anew behind its zxid. `ledger` was made with
-    /// [`Self::acls_for_snapshot`]. The actions tell the cores its ACLs.
+    /// Whether a snapshot may take the place of everything here.
     ///
     /// # Errors
-    /// [`RoleFault::SnapshotBehind`] where that would take back what was committed: nothing has changed then, and the
-    /// server must stop.
+    /// [`RoleFault::SnapshotBehind`] where that would take back what was committed: the server must stop.
+    pub fn check_snapshot(&self, zxid: Zxid) -> Result<(), RoleFault> {
+        let decided = self.known_committed();
+        if zxid < decided { Err(RoleFault::SnapshotBehind { zxid, decided }) } else { Ok(()) }
+    }
+
+    /// The tree and the sessions of a leader's snapshot take the place of everything (SNAP), when the host has them
+    /// durable, the shards rebuilt and the log begun anew behind its zxid with `logged`, which stays outstanding. `ledger`
+    /// was made with [`Self::acls_for_snapshot`]. The actions tell the cores its ACLs.
+    ///
+    /// # Errors
+    /// Those of [`Self::check_snapshot`], and [`RoleFault::Undecodable`]: nothing has changed then, and the server must
+    /// stop.
     pub fn restart_from_snapshot(
         &mut self,
         ledger: Ledger,
         zxid: Zxid,
         sessions: &[(SessionId, i32)],
+        logged: &[(Zxid, Bytes)],
         out: &mut Vec<Action>,
     ) -> Result<(), RoleFault> {
-        let decided = self.known_committed();
-        if zxid < decided {
-            return Err(RoleFault::SnapshotBehind { zxid, decided });
+        self.check_snapshot(zxid)?;
+        let mut outstanding = Vec::with_capacity(logged.len());
+        for (zxid, record) in logged {
+            let (header, txn) = txn::decode(record).map_err(|source| RoleFault::Undecodable { zxid: *zxid, source })?;
+            outstanding.push((header, txn, record.clone()));
         }
         self.ledger = ledger;
         self.ledger.finish_replay();
@@ -207,6 +223,9 @@ impl Role {
         self.quotas_are_counted = false;
         (self.proposed, self.committed, self.restored) = (zxid, zxid, zxid);
         self.point = CommitPoint::at(zxid);
+        for (header, txn, record) in outstanding {
+            self.keep_outstanding(header, txn, record);
+        }
         out.push(Action::Publish { commit: zxid });
         if self.mode == Mode::Following {
             self.count_quotas(out);

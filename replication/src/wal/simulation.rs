@@ -304,7 +304,7 @@ impl World {
         let empty = History { records: Vec::new(), required: base, base };
         self.before_cut.push(empty.clone());
         self.checkpoint = Checkpoint::Installed(base);
-        writer.reset(base).unwrap();
+        writer.reset(base, []).unwrap();
         self.now = History { required: writer.durable().get(), ..empty };
     }
 
@@ -346,7 +346,7 @@ impl World {
         assert_eq!(writer.written(write.token, Ok(write.buf.len())), Err(failure));
         assert_eq!(writer.append(Zxid(u64::MAX), &[]), Err(AppendError::Failed(failure)));
         assert_eq!(writer.truncate(Zxid::ZERO), Err(TruncateError::Failed(failure)));
-        assert_eq!(writer.reset(Zxid::ZERO), Err(failure));
+        assert_eq!(writer.reset(Zxid::ZERO, []), Err(AppendError::Failed(failure)));
         assert!(writer.poll_write(Zxid::ZERO).is_none() && writer.poll_prepare().is_none());
         self.counts.failed += 1;
     }

@@ -3,15 +3,16 @@
 #![allow(clippy::unwrap_used)]
 
 use engine::zxid::Zxid;
+use proptest::prelude::*;
 
 use super::check::{SegmentCheck, SegmentFault};
-use super::disk::{DIRECTORY, Disk};
+use super::disk::{Chance, DIRECTORY, Disk};
 use super::format::{BLOCK_BYTES, SegmentIdentity, SegmentSeq};
 use super::inspect::inspect;
 use super::layout::SegmentHandle;
 use super::read::{read_places, replay};
 use super::writer::{Truncation, WalConfig, WalWrite, WalWriter};
-use super::{AppendError, Checkpoint, DamageReason, PrepareError, Recovered, TruncateError, Verdict, recover};
+use super::{AppendError, Checkpoint, DamageReason, PrepareError, Recovered, TruncateError, Verdict, origin, recover};
 
 const NONE: Checkpoint = Checkpoint::Local(Zxid::ZERO);
 
@@ -177,7 +178,7 @@ fn a_truncation_is_done_when_the_new_end_is_durable() {
     finish(&mut writer, &mut disk, empty);
     assert_eq!(zxids(&disk, NONE), [0; 0]);
     write(&mut writer, &mut disk, 1, 10);
-    writer.reset(Zxid(50)).unwrap();
+    writer.reset(Zxid(50), []).unwrap();
     assert_eq!(writer.truncate(Zxid(49)), Err(TruncateError::BelowLog { after: Zxid(49), base: Zxid(50) }));
     write(&mut writer, &mut disk, 51, 10);
     assert_eq!(zxids(&disk, Checkpoint::Installed(Zxid(50))), [51]);
@@ -218,6 +219,81 @@ fn a_checkpoint_from_elsewhere_voids_a_log_that_did_not_begin_with_it() {
     write(&mut writer, &mut disk, 8, 10);
     assert_eq!(zxids(&disk, installed), [8]);
     assert_eq!(writer.retire(Zxid(7)).len(), 1);
+}
+
+/// The records of the old log, and of the new one: the same zxids stand for other bytes.
+fn body(is_new: bool, zxid: u64, len: usize) -> Vec<u8> {
+    vec![zxid as u8 ^ if is_new { 0xA5 } else { 0 }; len]
+}
+
+/// Reads what a server would start with that has the checkpoint `old`, and `next` beside it.
+fn whole_log(disk: &Disk, old: Checkpoint, next: Checkpoint) -> (Checkpoint, Vec<(u64, Vec<u8>)>, Recovered) {
+    let begun = origin(&mut disk.sources(), DIRECTORY).is_some_and(|(zxid, _)| zxid == next.zxid());
+    let checkpoint = if begun { next } else { old };
+    let mut found = Vec::new();
+    let verdict = recover(&mut disk.sources(), DIRECTORY, checkpoint, &mut |zxid, bytes| {
+        found.push((zxid.0, bytes.to_vec()));
+    });
+    let recovered = verdict.recovered().unwrap_or_else(|| panic!("{verdict:?}")).clone();
+    (checkpoint, found, recovered)
+}
+
+proptest! {
+    /// A leader's snapshot: whatever part of the one write that begins the log anew a crash leaves, there is the old log,
+    /// every record of it, or the new one, every record of it; also if it is tried again afterwards.
+    #[test]
+    fn a_log_is_begun_anew_whole_or_not_at_all(
+        old in proptest::collection::vec(0_usize..6000, 0..12),
+        new in proptest::collection::vec(0_usize..9000, 0..12),
+        applied in 0_u64..12,
+        ahead in 0_u64..4,
+        sectors in proptest::collection::vec(0_u64..101, 1..3),
+        seed: u64,
+    ) {
+        let mut disk = Disk::default();
+        let mut writer = fresh(small());
+        let mut chance = Chance::new(seed);
+        let old: Vec<_> = (1..).zip(old).map(|(zxid, len)| (zxid, body(false, zxid, len))).collect();
+        for (zxid, bytes) in &old {
+            writer.append(Zxid(*zxid), bytes).unwrap();
+            if chance.percent(60) {
+                let write = issue(&mut writer, &mut disk, 0);
+                finish(&mut writer, &mut disk, write);
+            }
+        }
+        prepare(&mut writer, &mut disk);
+        while let Some(write) = writer.poll_write(Zxid::ZERO) {
+            finish(&mut writer, &mut disk, write);
+            prepare(&mut writer, &mut disk);
+        }
+        let applied = applied.min(old.len() as u64);
+        // What is behind it here may be in the new log too, or not.
+        let base = applied + ahead;
+        let new: Vec<_> = (base + 1..).zip(new).map(|(zxid, len)| (zxid, body(true, zxid, len))).collect();
+        let (local, installed) = (Checkpoint::Local(Zxid(applied)), Checkpoint::Installed(Zxid(base)));
+        let old: Vec<_> = old.into_iter().filter(|(zxid, _)| *zxid > applied).collect();
+        for percent in sectors.into_iter().chain([100]) {
+            writer.reset(Zxid(base), new.iter().map(|(zxid, bytes)| (Zxid(*zxid), &bytes[..]))).unwrap();
+            prop_assert!(writer.is_cutting() && writer.durable().get() <= Zxid(base));
+            let write = issue(&mut writer, &mut disk, applied);
+            prop_assert_eq!(write.last.0, new.last().map_or(base, |(zxid, _)| *zxid), "one write has it all");
+            disk.write(&write, |_| chance.percent(percent));
+            let (checkpoint, found, recovered) = whole_log(&disk, local, installed);
+            if checkpoint == installed && base > 0 {
+                prop_assert_eq!(&found, &new);
+                prop_assert_eq!(recovered.last().0, new.last().map_or(base, |(zxid, _)| *zxid));
+                prop_assert!(recovered.committed().0 <= base);
+            } else if base > 0 {
+                let found: Vec<_> = found.into_iter().filter(|(zxid, _)| *zxid > applied).collect();
+                prop_assert_eq!(&found, &old);
+            }
+            prop_assert!(percent < 100 || checkpoint == installed);
+            if checkpoint == installed {
+                break;
+            }
+            writer = WalWriter::resume(small(), recovered);
+        }
+    }
 }
 
 #[test]

@@ -288,21 +288,44 @@ impl WalWriter {
         Ok(if self.is_cutting() { Truncation::Pending } else { Truncation::Done })
     }
 
-    /// Begins the log anew behind `base`: the state as of it has been taken from elsewhere and is durable (its checkpoint
-    /// in the manifest). Done when [`is_cutting`](Self::is_cutting) is false again; only then may an epoch be promised
-    /// that rests on the new state.
+    /// Begins the log anew behind `base`, with `records`: the state as of `base` has been taken from elsewhere, and is
+    /// durable. All of it is one batch, however large, so that a crash leaves the old log or the new one with every
+    /// record, and [`origin`](super::origin) tells which. Done when [`is_cutting`](Self::is_cutting) is false again; only
+    /// then may an epoch be promised that rests on the new state.
     ///
     /// # Errors
-    /// When the writer has failed.
-    pub fn reset(&mut self, base: Zxid) -> Result<(), WalFailure> {
+    /// When the writer has failed, a zxid is not beyond the one before, or the records have more than
+    /// [`RECORD_BYTES_MAX`] together. Nothing has changed then.
+    pub fn reset<'a>(
+        &mut self,
+        base: Zxid,
+        records: impl IntoIterator<Item = (Zxid, &'a [u8])>,
+    ) -> Result<(), AppendError> {
         if let Some(failure) = self.failure {
-            return Err(failure);
+            return Err(AppendError::Failed(failure));
+        }
+        let mut batch = BatchBuilder::new(AlignedBuf::with_capacity(BLOCK_BYTES));
+        let mut last = base;
+        for (zxid, bytes) in records {
+            if zxid <= last {
+                return Err(AppendError::OutOfOrder { zxid, last });
+            }
+            if bytes.len() > RECORD_BYTES_MAX || batch_blocks(RECORD_BYTES_MAX as u64) < batch.blocks_with(bytes.len())
+            {
+                return Err(AppendError::TooLarge { zxid, bytes: bytes.len() });
+            }
+            batch.push(zxid, bytes);
+            last = zxid;
         }
         self.spares.clear();
         self.gathering.clear();
-        self.backlog_bytes = 0;
-        self.last_appended = base;
+        self.backlog_bytes = batch.record_bytes();
+        if batch.records() > 0 {
+            self.gathering.push_back(batch);
+        }
+        self.last_appended = last;
         self.durable = self.durable.min(base);
+        self.commit = self.commit.min(base);
         self.cut = Some(Cut::Reset(base));
         Ok(())
     }
@@ -569,8 +592,8 @@ impl WalWriter {
     fn bytes_wanted(&self) -> u64 {
         let blocks = self.front_blocks();
         let stays = match self.position {
-            Position::Open(handle, start) => u64::from(start) + blocks <= handle.blocks(),
-            Position::Break(_) => false,
+            Position::Open(handle, start) if self.cut.is_none() => u64::from(start) + blocks <= handle.blocks(),
+            Position::Open(..) | Position::Break(_) => false,
         };
         if stays { self.config.segment_bytes } else { self.config.segment_bytes.max((1 + blocks) * BLOCK_BYTES as u64) }
     }

@@ -1,19 +1,22 @@
 //! A snapshot from the leader on its way to become the state: a thread of its own takes the stream apart, fills fresh
-//! partitions beside those in use, and makes them the state by one manifest.
+//! partitions beside those in use, and puts a manifest for them beside that of the last checkpoint.
 //!
-//! Until the manifest is replaced nothing of it is in effect: to give up, drop the [`Incoming`]; the thread removes its
-//! files, and what it leaves the next start removes.
+//! That manifest counts as soon as the log has begun anew behind its zxid, which one write does together with everything
+//! that the leader has proposed since ([`replication::peer::learner`] says why). It takes the place of the old one
+//! then ([`NextManifest::take_over`]): at once, or at the next start, if the server stops in between. Until then nothing of
+//! the snapshot is in effect: to give up before it is [sealed](Incoming::seal), drop the [`Incoming`]; the thread removes
+//! its files, and what it leaves the next start removes.
 
 use crate::server::checkpoint::server_id;
 use crate::server::context::Context;
 use crate::server::mail::Mail;
+use crate::server::next_manifest::NextManifest;
 use crate::server::post::deliver;
 use crate::server::restore::{LoadedState, load_state};
 use crate::server::transfer::LogFolder;
 use bytes::Bytes;
 use engine::partition::Manifest;
 use engine::zxid::Zxid;
-use hardware::data_dir::replace_file;
 use hardware::mailbox::MailSender;
 use replication::peer::snapshot::reader::{Event, SnapshotReader};
 use replication::peer::snapshot::stage::Stage;
@@ -34,8 +37,8 @@ const GENERATIONS_APART: u32 = 1024;
 pub enum IncomingEvent {
     /// The stream is complete; these bytes came behind it.
     Parsed(Bytes),
-    /// The manifest names the snapshot, durably, and this is the state.
-    Installed(Box<LoadedState>),
+    /// The snapshot lies ready, durably, and this is its state.
+    Ready(Box<LoadedState>),
     /// It cannot become the state.
     Failed(String),
     /// There is room for more bytes.
@@ -77,7 +80,7 @@ impl Incoming {
             let tell = |event| deliver(&reply, Mail::Incoming { number, event });
             let mut logs = LogFolder::new(context.partitions.clone());
             match take(&context, zxid, &mut logs, &receiver, &count, &tell) {
-                Ok(Some(state)) => tell(IncomingEvent::Installed(Box::new(state))),
+                Ok(Some(state)) => tell(IncomingEvent::Ready(Box::new(state))),
                 // Given up: the files are of no use to anybody.
                 Ok(None) => {
                     let _ = logs.clear();
@@ -117,7 +120,7 @@ impl Incoming {
         }
     }
 
-    /// Make it the state.
+    /// Make it ready to become the state. There is no way back then but [`IncomingEvent::Failed`].
     pub fn seal(&self) {
         let _ = self.commands.send(Command::Seal);
     }
@@ -170,12 +173,12 @@ fn take(
                     }
                 }
             }
-            Ok(Command::Seal) => return install(context, zxid, logs, stage).map(Some),
+            Ok(Command::Seal) => return make_ready(context, zxid, logs, stage).map(Some),
         }
     }
 }
 
-fn install(context: &Context, zxid: Zxid, logs: &mut LogFolder, mut stage: Stage) -> Result<LoadedState, String> {
+fn make_ready(context: &Context, zxid: Zxid, logs: &mut LogFolder, mut stage: Stage) -> Result<LoadedState, String> {
     let text = |problem: &dyn std::fmt::Display| problem.to_string();
     logs.work(&mut stage).map_err(|problem| text(&problem))?;
     stage.seal();
@@ -192,9 +195,13 @@ fn install(context: &Context, zxid: Zxid, logs: &mut LogFolder, mut stage: Stage
         system: stage.system().encode(),
     };
     drop(stage);
-    replace_file(&context.manifest, &manifest.encode())
-        .map_err(|problem| format!("{}: {problem}", context.manifest.display()))?;
-    load_state(context, &manifest).map_err(|problem| text(&problem))
+    let state = load_state(context, &manifest).map_err(|problem| text(&problem))?;
+    let next = NextManifest::of(context);
+    if let Err(problem) = next.put(&manifest) {
+        let _ = next.discard();
+        return Err(format!("the manifest of a leader's snapshot cannot be written: {problem}"));
+    }
+    Ok(state)
 }
 
 /// The highest generation of any partition's files.

@@ -150,10 +150,11 @@ impl Election {
             looking.proposal = vote;
         }
         let ballot = Ballot::looking(vote);
+        // It had a role when this server told it its vote, or has not heard it.
+        let had_role = looking.settled.remove(&from).is_some();
         let repeats = looking.heard.insert(from, ballot) == Some(ballot) && from != self.config.own;
-        if repeats && beats(committed, &looking.proposal, &vote) {
-            // It has not heard the better word, and would never do if it went on to break the silence that makes this
-            // server repeat it.
+        if (repeats || had_role) && beats(committed, &looking.proposal, &vote) {
+            // It would never hear the better word if it went on to break the silence that makes this server repeat it.
             let proposal = looking.proposal(self.round);
             self.send(from, proposal, out);
         } else if joined || adopted {

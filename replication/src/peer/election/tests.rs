@@ -145,6 +145,17 @@ fn a_better_late_vote_ends_the_quiet_time() {
     assert_eq!(stage.elected(), Some((3, FOLLOWING, vote(3, 1, 11, 1))));
 }
 
+/// It ignored the vote, and would not hear of it until silence makes this server repeat it.
+#[test]
+fn who_still_followed_when_it_was_told_is_told_again() {
+    let mut stage = Stage::looking();
+    stage.sent();
+    stage.hear(1, FOLLOWING, vote(3, 1, 9, 0));
+    assert_eq!(stage.sent(), []);
+    stage.hear(1, LOOKING, vote(1, 1, 9, 1));
+    assert_eq!(stage.sent(), [(1, LOOKING, vote(2, 1, 10, 1))]);
+}
+
 #[test]
 fn a_vote_for_a_stranger_does_not_disturb_the_quiet_time() {
     let mut stage = Stage::looking();

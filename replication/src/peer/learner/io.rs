@@ -85,6 +85,8 @@ pub struct LearnerStart {
     pub applied: Zxid,
     /// The recent end of the log. If it does not end with `last` it is dropped.
     pub history: History,
+    /// What the log holds behind `applied`, in order.
+    pub outstanding: Vec<Zxid>,
 }
 
 /// An event for a learner.
@@ -112,7 +114,7 @@ pub enum Input {
         /// The beginning of what follows.
         rest: Bytes,
     },
-    /// The snapshot is the state now, durably, and the log begins behind it.
+    /// The snapshot is the state now, and the log begins behind it with what [`Action::SnapshotEnd`] named: durably.
     SnapshotInstalled,
     /// The log is durable up to here.
     Durable(Durable<Zxid>),
@@ -158,15 +160,16 @@ pub enum Action {
     },
     /// A part of the stream, and perhaps bytes behind it, which belong into [`Input::SnapshotParsed`].
     SnapshotBytes(Bytes),
-    /// Make the stage the state, durably, and begin the log anew behind `zxid`: [`Input::SnapshotInstalled`]. Until
-    /// `epoch` is the current epoch the transactions that cover a fuzzy snapshot may be missing: a server that restarts
-    /// in between must not trust it.
+    /// Make the stage the state, and begin the log anew behind `zxid` with `entries`, which stay outstanding:
+    /// [`Input::SnapshotInstalled`]. All at once: a crash leaves the former state and log, or the new ones, whole.
     SnapshotEnd {
         /// The state's zxid.
         zxid: Zxid,
-        /// The epoch that will be current when the transactions behind the snapshot are durable.
-        epoch: u32,
+        /// All that the leader has proposed behind it, up to NEWLEADER.
+        entries: Vec<(Zxid, Bytes)>,
     },
+    /// The stage is not needed: drop it.
+    SnapshotDrop,
     /// This configuration was proposed: keep it as last seen, durably, before the next action is carried out.
     LastSeen {
         /// Its text as it came.

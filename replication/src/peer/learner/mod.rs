@@ -14,7 +14,25 @@
 //! * **Nothing is committed before UPTODATE.** What a leader sends as committed while synchronising is its own history,
 //!   which counts only once a quorum has taken it.
 //! * With DIFF and TRUNC transactions go to the log as they come: a prefix of the leader's history under the old current
-//!   epoch overstates nothing. With SNAP they wait for the snapshot to be the state.
+//!   epoch overstates nothing.
+//!
+//! # A snapshot takes the place of everything, or of nothing
+//!
+//! The log that goes with SNAP may hold transactions behind the snapshot's zxid that this server has acknowledged, and
+//! that are committed on its word: a leader that is not established has applied less than its log holds, and one whose own
+//! disk is late less than others have committed. They come again behind the snapshot, before NEWLEADER. If the old log
+//! went first, a crash in between would lose this server's copy. So nothing of what was there goes before all of
+//! that has come ([`LearnerConfig::staged_bytes_max`] bounds it in memory), and then it all changes by one write: the
+//! host has the snapshot's files and a manifest for them flushed *beside* those in use, and the log is begun anew by a
+//! single batch with every transaction up to NEWLEADER ([`WalWriter::reset`]). If that batch is whole the manifest
+//! beside is in force, also for a server that restarts; if not, the old one is, with the old log. With the new
+//! ones under the former current epoch this server has the leader's initial history in full, and overstates nothing.
+//! Until it is settled which of them counts, this server takes part in nothing else.
+//!
+//! A snapshot that would lead back behind what has taken effect here is not needed: the leader's log has that too, and all
+//! that it holds behind the snapshot has come by NEWLEADER. So it is taken like TRUNC and DIFF.
+//!
+//! [`WalWriter::reset`]: crate::wal::WalWriter::reset
 
 mod broadcast;
 mod io;
@@ -35,15 +53,15 @@ use engine::ids::SessionId;
 use engine::zxid::Zxid;
 use std::collections::VecDeque;
 
-/// Tries to connect, and the pause between them in milliseconds (`Learner.connectToLeader`).
-const CONNECT_TRIES: u32 = 5;
-const CONNECT_PAUSE_MS: i64 = 100;
+/// The pauses between tries to connect, in milliseconds: as long in all as Java's four (`Learner.connectToLeader`), and
+/// short ones first, since a server that has just been elected opens its port at about the same time.
+const CONNECT_PAUSES_MS: [i64; 7] = [10, 20, 40, 80, 100, 100, 100];
 /// Undecoded bytes beyond which [`Learner::has_room`] says no, on top of one packet.
 const INBOX_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    Connecting { tries: u32, retry_at: Option<i64>, give_up_at: i64 },
+    Connecting { tries: usize, retry_at: Option<i64>, give_up_at: i64 },
     Presenting,
     Promising,
     Deciding,
@@ -66,6 +84,13 @@ struct Stage {
     bytes: usize,
 }
 
+impl Stage {
+    /// Whether this transaction came behind the snapshot.
+    fn has(&self, zxid: Zxid) -> bool {
+        self.entries.binary_search_by_key(&zxid, |(theirs, _)| *theirs).is_ok()
+    }
+}
+
 /// The state machine. See the module's text.
 #[derive(Debug)]
 pub struct Learner {
@@ -79,6 +104,8 @@ pub struct Learner {
     epoch: u32,
     history: History,
     applied: Zxid,
+    /// What the log held behind `applied` when this began.
+    outstanding: Vec<Zxid>,
     stage: Option<Stage>,
     /// The last transaction proposed on this connection, or the end of the log before.
     seen: Zxid,
@@ -110,7 +137,7 @@ impl Learner {
             history.reset(last);
         }
         Learner {
-            phase: Phase::Connecting { tries: 1, retry_at: None, give_up_at: now_ms + timeout_ms },
+            phase: Phase::Connecting { tries: 0, retry_at: None, give_up_at: now_ms + timeout_ms },
             decoder: PacketDecoder::new(config.data_bytes_max),
             heard_at: now_ms,
             accepted_epoch: start.accepted_epoch,
@@ -118,6 +145,7 @@ impl Learner {
             epoch: 0,
             history,
             applied: start.applied,
+            outstanding: start.outstanding,
             stage: None,
             seen: last,
             kept: Zxid::ZERO,
@@ -251,11 +279,13 @@ impl Learner {
 
     fn connect_failed(&mut self, now_ms: i64) -> Result<(), LeaveReason> {
         let Phase::Connecting { tries, ref mut retry_at, give_up_at } = self.phase else { return Ok(()) };
-        if tries >= CONNECT_TRIES || now_ms + CONNECT_PAUSE_MS >= give_up_at {
-            return Err(self.unreachable());
+        match CONNECT_PAUSES_MS.get(tries) {
+            Some(pause_ms) if now_ms + pause_ms < give_up_at => {
+                *retry_at = Some(now_ms + pause_ms);
+                Ok(())
+            }
+            _ => Err(self.unreachable()),
         }
-        *retry_at = Some(now_ms + CONNECT_PAUSE_MS);
-        Ok(())
     }
 
     fn unreachable(&self) -> LeaveReason {

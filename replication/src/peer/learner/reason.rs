@@ -71,16 +71,6 @@ pub enum LeaveReason {
         to: Zxid,
     },
     /// The leader has restarted and does not know yet how much of its log is committed: its state is older than the own,
-    /// its log is not. With the own log cut to what both have, the next attempt needs no snapshot.
-    #[error(
-        "the leader's snapshot ends with {zxid}, and {applied} has taken effect here; its log is asked for instead"
-    )]
-    SnapshotBehind {
-        /// The snapshot's end.
-        zxid: Zxid,
-        /// What has taken effect.
-        applied: Zxid,
-    },
     /// Too much to hold in memory.
     #[error("more than {0} bytes of transactions followed the snapshot; raise the limit or try again under less load")]
     StageFull(usize),

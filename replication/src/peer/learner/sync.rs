@@ -114,8 +114,9 @@ impl Learner {
         if last != to {
             return Err(LeaveReason::CannotTruncate { to });
         }
-        if let Some(Stage { zxid, .. }) = self.stage.take() {
-            return Err(LeaveReason::SnapshotBehind { zxid, applied: self.applied });
+        if let Some(stage) = self.stage.take() {
+            self.durable = to;
+            return self.log_behind(to, stage, out);
         }
         if self.kept > to {
             // NEWLEADER has come, and not all that was kept.
@@ -208,13 +209,21 @@ impl Learner {
 
     fn log(&mut self, zxid: Zxid, frame: ProposalFrame, out: &mut Vec<Action>) {
         out.push(Action::Log { zxid, txn: frame.txn() });
+        self.remember(zxid, frame);
+    }
+
+    fn remember(&mut self, zxid: Zxid, frame: ProposalFrame) {
         self.history.append(zxid, frame);
         // A follower serves nobody: what it will need as leader and has let go is in its log.
         self.history.settle(zxid);
     }
 
-    /// COMMIT of the oldest proposal.
+    /// COMMIT of the oldest proposal. A Java leader looks up its zxid for SNAP when it has begun to queue what comes
+    /// behind: so it may send again, COMMIT included, what the snapshot holds.
     pub(super) fn commit(&mut self, zxid: Zxid) -> Result<(), LeaveReason> {
+        if zxid <= self.committed && self.pending.front().is_none_or(|oldest| *oldest > zxid) {
+            return Ok(());
+        }
         if self.pending.front() != Some(&zxid) {
             return Err(LeaveReason::WrongCommit { zxid, expected: self.pending.front().copied() });
         }
@@ -238,15 +247,15 @@ impl Learner {
         if let Some(text) = packet.data.as_ref().filter(|text| !text.is_empty()) {
             out.push(Action::LastSeen { text: text.clone() });
         }
-        match &self.stage {
+        match self.stage.take() {
+            // If the leader's log does not hold it either, it is lost: the role says so, and stops.
+            Some(stage) if stage.zxid < self.applied && stage.has(self.applied) => {
+                self.take_without_snapshot(stage, out)
+            }
             Some(stage) => {
-                let (zxid, applied) = (stage.zxid, self.applied);
-                let end = stage.entries.last().map_or(zxid, |(last, _)| *last);
-                // If the leader's log does not hold it either, it is lost: the role says so, and stops.
-                if zxid < applied && applied <= end {
-                    return self.cut_to_common_end(out);
-                }
-                out.push(Action::SnapshotEnd { zxid, epoch: self.epoch });
+                let entries = stage.entries.iter().map(|(zxid, frame)| (*zxid, frame.txn())).collect();
+                out.push(Action::SnapshotEnd { zxid: stage.zxid, entries });
+                self.stage = Some(stage);
                 self.phase = Phase::Installing;
                 Ok(())
             }
@@ -260,24 +269,31 @@ impl Learner {
 
     /// The leader has restarted, and has applied less than has taken effect here: its snapshot would go back. Its log
     /// does not, so a snapshot is not needed: what is behind the last transaction that both have is cut off, as by TRUNC,
-    /// and the next attempt is a DIFF.
+    /// and the rest logged, as with DIFF.
     ///
     /// What a quorum may have committed is in the leader's log, all of which has come by NEWLEADER: its epoch began with a
-    /// quorum's promises, and this server is not among those that lack the promise. But what both have must not be cut,
-    /// not for a moment either: this server may be one of a bare quorum that holds it. So it stays where this list does
-    /// not reach back far enough to tell.
-    fn cut_to_common_end(&mut self, out: &mut Vec<Action>) -> Result<(), LeaveReason> {
-        let Some(stage) = &self.stage else { return Ok(()) };
-        let (zxid, applied, own) = (stage.zxid, self.applied, self.history.last());
+    /// quorum's promises, and this server is not among those that lack the promise. What both have is not cut, not for a
+    /// moment: this server may be one of a bare quorum that holds it.
+    fn take_without_snapshot(&mut self, stage: Stage, out: &mut Vec<Action>) -> Result<(), LeaveReason> {
+        let applied = self.applied;
+        out.push(Action::SnapshotDrop);
         // Logs with a transaction in common are the same up to there.
-        let has = |zxid: &Zxid| stage.entries.binary_search_by_key(zxid, |(theirs, _)| *theirs).is_ok();
-        let common = self.history.range(applied, own).map(|(zxid, _)| zxid).take_while(has).last();
-        let end = common.or(self.history.reaches_back_to(applied).then_some(applied)).unwrap_or(own);
+        let end = self.outstanding.iter().copied().rev().find(|zxid| stage.has(*zxid)).unwrap_or(applied);
+        let own = self.outstanding.last().copied().unwrap_or(applied);
         if end == own {
-            return Err(LeaveReason::SnapshotBehind { zxid, applied });
+            return self.log_behind(own, stage, out);
         }
+        self.stage = Some(stage);
         self.cut(end, out);
         Ok(())
+    }
+
+    /// Logs what came behind a snapshot that is not needed, as far as it is not in the log.
+    fn log_behind(&mut self, last: Zxid, stage: Stage, out: &mut Vec<Action>) -> Result<(), LeaveReason> {
+        for (zxid, frame) in stage.entries.into_iter().filter(|(zxid, _)| *zxid > last) {
+            self.log(zxid, frame, out);
+        }
+        self.flush(out)
     }
 
     pub(super) fn snapshot_installed(&mut self, out: &mut Vec<Action>) -> Result<(), LeaveReason> {
@@ -286,10 +302,10 @@ impl Learner {
         }
         let Some(stage) = self.stage.take() else { return Ok(()) };
         self.history.reset(stage.zxid);
-        (self.durable, self.applied) = (stage.zxid, stage.zxid);
         for (zxid, frame) in stage.entries {
-            self.log(zxid, frame, out);
+            self.remember(zxid, frame);
         }
+        (self.durable, self.applied) = (self.seen, stage.zxid);
         self.flush(out)
     }
 

@@ -91,6 +91,7 @@ impl Bench {
             last: Durable::assume(last),
             applied: Zxid::ZERO,
             history: History::new(last, 1 << 20),
+            outstanding: Vec::new(),
         };
         let mut out = Vec::new();
         let config = LearnerConfig { staged_bytes_max: 400, pending_max: 8, ..LearnerConfig::new(1, kind) };
@@ -258,7 +259,7 @@ fn a_cut_that_cannot_be_made_is_refused() {
 }
 
 #[test]
-fn a_snapshot_takes_effect_at_newleader_and_what_follows_it_is_logged_behind_it() {
+fn a_snapshot_takes_effect_at_newleader_together_with_what_follows_it() {
     let mut bench = Bench::connected(LearnerKind::Follower, 0, 0, zxid(0, 0));
     bench.feed(&[hex(LEADERINFO_1)]);
     bench.step(Input::EpochPersisted(1));
@@ -274,15 +275,30 @@ fn a_snapshot_takes_effect_at_newleader_and_what_follows_it_is_logged_behind_it(
     assert_eq!(bench.step(Input::SnapshotParsed { rest }), [], "staged");
     assert_eq!(bench.feed(&[proposal(zxid(1, 0x10))]), [], "uncommitted ones too");
     let out = bench.feed(&[new_leader(1)]);
-    assert_eq!(out, [last_seen(), Action::SnapshotEnd { zxid: snapshot_zxid, epoch: 1 }]);
-    assert_eq!(bench.step(Input::SnapshotInstalled), [log(zxid(1, 0xf)), log(zxid(1, 0x10))]);
-    assert_eq!(bench.durable(zxid(1, 0x10)), [Action::PersistCurrentEpoch(1)]);
+    let entries = [0xf, 0x10].map(|counter| (zxid(1, counter), error_txn(zxid(1, counter)))).to_vec();
+    assert_eq!(out, [last_seen(), Action::SnapshotEnd { zxid: snapshot_zxid, entries }], "all of it at once");
+    assert_eq!(bench.durable(zxid(1, 0x10)), [], "of what is going");
+    assert_eq!(bench.step(Input::SnapshotInstalled), [Action::PersistCurrentEpoch(1)]);
     assert_eq!(bench.step(Input::EpochPersisted(1)), [ack(zxid(1, 0))]);
     let served =
         [ack(zxid(1, 0)), Action::Established { epoch: 1 }, Action::Commit { upto: zxid(1, 0xf) }, ack(zxid(1, 0x10))];
     assert_eq!(bench.feed(&[hex(UPTODATE)]), served, "the uncommitted one is acknowledged now");
     let history = bench.learner.into_history();
     assert_eq!((history.base(), history.last()), (snapshot_zxid, zxid(1, 0x10)));
+}
+
+#[test]
+fn what_a_snapshot_holds_may_come_again_behind_it() {
+    let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, Zxid::ZERO);
+    bench.feed(&[hex(LEADERINFO_1)]);
+    bench.feed(&[packet(PacketKind::Snap, zxid(1, 9))]);
+    bench.step(Input::SnapshotParsed { rest: Bytes::new() });
+    let (nine, ten) = (zxid(1, 9), zxid(1, 10));
+    let again = [proposal(zxid(1, 8)), proposal(nine), commit(zxid(1, 8)), proposal(ten), commit(nine), commit(ten)];
+    assert_eq!(bench.feed(&again), []);
+    let out = bench.feed(&[new_leader(1)]);
+    assert_eq!(out[1], Action::SnapshotEnd { zxid: nine, entries: vec![(ten, error_txn(ten))] });
+    assert_eq!(bench.learner.committed(), ten);
 }
 
 #[test]
@@ -296,39 +312,45 @@ fn a_snapshot_that_is_not_finished_leaves_no_trace() {
     assert_eq!(bench.learner.into_history().last(), zxid(1, 5));
 }
 
-/// A leader that has restarted, and is not established, has applied less than it has in its log.
+/// A leader that has restarted, and is not established, has applied less than it has in its log; and it may be told to
+/// send nothing but snapshots.
 #[test]
-fn a_snapshot_that_would_go_back_is_not_installed() {
-    let offered = |base: Zxid, own: &[Zxid], entries: &[Bytes]| {
-        let mut bench = Bench::connected(LearnerKind::Follower, 1, 1, base);
-        bench.learner.applied = zxid(1, 10);
-        for zxid in own {
-            bench.learner.history.append(*zxid, ProposalFrame::new(*zxid, &[0; 36]));
-        }
-        bench.feed(&[hex(LEADERINFO_1)]);
-        bench.feed(&[packet(PacketKind::Snap, zxid(1, 9))]);
+fn a_snapshot_that_would_go_back_is_taken_like_a_diff() {
+    let offered = |own: &[Zxid], sent: &[Zxid]| {
+        let last = own.last().copied().unwrap_or(zxid(1, 10));
+        let mut bench = Bench::connected(LearnerKind::Follower, 2, 1, last);
+        (bench.learner.applied, bench.learner.outstanding) = (zxid(1, 10), own.to_vec());
+        bench.feed(&[packet(PacketKind::LeaderInfo, zxid(2, 0))]);
+        bench.feed(&[packet(PacketKind::Snap, zxid(1, 8))]);
         bench.step(Input::SnapshotParsed { rest: Bytes::new() });
-        bench.feed(entries);
-        let out = bench.feed(&[new_leader(1)]);
-        (bench, out)
+        let entries: Vec<Bytes> = [zxid(1, 9)].iter().chain(sent).map(|zxid| proposal(*zxid)).collect();
+        assert_eq!(bench.feed(&entries), []);
+        let out = bench.feed(&[new_leader(2)]);
+        assert_eq!(out[0], last_seen());
+        (bench, out[1..].to_vec())
     };
-    let behind = LeaveReason::SnapshotBehind { zxid: zxid(1, 9), applied: zxid(1, 10) };
-    let sent = [proposal(zxid(1, 10)), proposal(zxid(1, 11))];
-    let (mut bench, out) = offered(zxid(1, 10), &[zxid(1, 11), zxid(1, 12)], &sent);
-    assert_eq!(out, [last_seen(), Action::Truncate { to: zxid(1, 11) }], "what both have is kept");
-    assert_eq!(bench.step(Input::Truncated { last: zxid(1, 11) }), [Action::Leave(behind.clone())]);
-    assert_eq!(bench.learner.into_history().last(), zxid(1, 11));
-    let (_, out) = offered(zxid(1, 10), &[], &sent);
-    assert_eq!(out, [last_seen(), Action::Leave(behind.clone())], "there is nothing to cut");
-    let (_, lost) = offered(zxid(1, 10), &[zxid(1, 11)], &[]);
-    assert_eq!(lost, [last_seen(), Action::SnapshotEnd { zxid: zxid(1, 9), epoch: 1 }], "the role has to stop");
+    let (ten, eleven, twelve) = (zxid(1, 10), zxid(1, 11), zxid(1, 12));
+    let drop = Action::SnapshotDrop;
 
-    // The list in memory begins behind what has taken effect.
-    let (_, out) = offered(zxid(1, 11), &[zxid(1, 12)], &sent);
-    assert_eq!(out, [last_seen(), Action::Leave(behind)], "what both may have is not cut");
-    let sent = [sent.as_slice(), &[proposal(zxid(1, 12))]].concat();
-    let (_, out) = offered(zxid(1, 11), &[zxid(1, 12), zxid(1, 13)], &sent);
-    assert_eq!(out, [last_seen(), Action::Truncate { to: zxid(1, 12) }]);
+    let (mut bench, out) = offered(&[eleven, twelve], &[ten, eleven, zxid(2, 1)]);
+    assert_eq!(out, [drop.clone(), Action::Truncate { to: eleven }], "what both have is kept");
+    assert_eq!(bench.step(Input::Truncated { last: eleven }), [log(zxid(2, 1))]);
+    assert_eq!(bench.durable(zxid(2, 1)), [Action::PersistCurrentEpoch(2)]);
+    assert_eq!(bench.step(Input::EpochPersisted(2)), [ack(zxid(2, 0))]);
+
+    let (mut bench, out) = offered(&[eleven, twelve], &[ten]);
+    assert_eq!(out, [drop.clone(), Action::Truncate { to: ten }], "nothing behind what has taken effect");
+    assert_eq!(bench.step(Input::Truncated { last: ten }), [Action::PersistCurrentEpoch(2)]);
+
+    let (_, out) = offered(&[], &[ten]);
+    assert_eq!(out, [drop.clone(), Action::PersistCurrentEpoch(2)], "both have the same");
+    let (_, out) = offered(&[eleven], &[ten, eleven, twelve]);
+    assert_eq!(out, [drop, log(twelve)], "it goes on where the log ends");
+
+    for without in [vec![], vec![zxid(2, 1)]] {
+        let (_, lost) = offered(&[], &without);
+        assert!(matches!(lost[..], [Action::SnapshotEnd { .. }]), "the role has to stop");
+    }
 }
 
 #[test]
@@ -544,11 +566,11 @@ fn requests_go_up_and_syncs_come_back_in_order() {
 }
 
 #[test]
-fn connecting_is_tried_five_times_within_the_limit() {
+fn connecting_is_tried_for_a_while_within_the_limit() {
     let (mut bench, _) = Bench::starting(LearnerKind::Follower, 0, 0, Zxid::ZERO);
-    for _ in 0..4 {
+    for pause_ms in CONNECT_PAUSES_MS {
         assert_eq!(bench.step(Input::ConnectFailed), []);
-        bench.now += 99;
+        bench.now += pause_ms - 1;
         assert_eq!(bench.step(Input::Tick), []);
         bench.now += 1;
         assert_eq!(bench.learner.next_deadline(), Some(bench.now));

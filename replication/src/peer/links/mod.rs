@@ -8,8 +8,8 @@
 //! * A new connection replaces the old one to the same server.
 //! * To each server one message waits at most, the newest; one more may be under way. When a connection comes up and
 //!   nothing waits, the last message is sent again, so that nothing is lost with a connection.
-//! * One dial at a time goes to each server; failures make the next ones wait, from 100 ms doubling to 3 s, as long as a
-//!   message waits. Dials to different servers never wait for each other.
+//! * One dial at a time goes to each server; failures make the next ones wait, from 100 ms doubling to 1 s, as long as a
+//!   message waits. Dials to different servers never wait for each other. A server that calls is dialled without delay.
 //! * Servers that no configuration lists are welcome (they may be about to join), up to [`STRANGERS_MAX`] of them. At
 //!   most [`HELLOS_MAX`] connections may owe their first message.
 //!

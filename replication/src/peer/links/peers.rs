@@ -6,7 +6,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// First and longest wait after a dial that failed, in ms.
-const BACKOFF_MS: (i64, i64) = (100, 3_000);
+const BACKOFF_MS: (i64, i64) = (100, 1_000);
 /// How long a larger server may take to call back before it is dialled again, in ms.
 const CALL_AWAITED_MS: i64 = 500;
 /// Least time between two dials of the same server when it keeps asking for them, in ms.
@@ -22,6 +22,8 @@ pub(super) struct Peer {
     pub(super) link: Option<LinkId>,
     /// A dial is under way; these addresses are left if it fails.
     dialling: Option<VecDeque<Vec<HostPort>>>,
+    /// The server has called during the dial under way: if that fails, it has come back since.
+    called: bool,
     /// When the next dial is wanted.
     due_ms: Option<i64>,
     dialled_ms: Option<i64>,
@@ -42,6 +44,7 @@ impl Peer {
 
     /// A dial has ended. False if none was under way.
     pub(super) fn end_dial(&mut self) -> bool {
+        self.called = false;
         self.dialling.take().is_some()
     }
 
@@ -130,7 +133,9 @@ impl Links {
         }
         peer.dialling = None;
         peer.wait(now_ms, 0);
-        if !configured {
+        if std::mem::take(&mut peer.called) {
+            peer.want_dial(now_ms);
+        } else if !configured {
             if peer.link.is_none() {
                 self.peers.remove(&sid);
             }
@@ -161,6 +166,7 @@ impl Links {
         peer.backoff_ms = 0;
         peer.not_before_ms = peer.dialled_ms.map_or(now_ms, |at| at.saturating_add(CALL_BACK_GAP_MS));
         peer.due_ms = None;
+        peer.called = peer.dialling.is_some();
         peer.want_dial(now_ms);
         self.dial_due(now_ms, out);
     }

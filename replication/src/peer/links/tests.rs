@@ -134,7 +134,7 @@ fn the_smaller_says_who_it_is_and_is_called() {
         assert_eq!(actions, [connect(7, &[at("h7", 37)])]);
         waits.push(waited);
     }
-    assert_eq!(waits, [500, 500, 500, 800, 1_600, 3_000, 3_000]);
+    assert_eq!(waits, [500, 500, 500, 800, 1_000, 1_000, 1_000]);
 }
 
 #[test]
@@ -222,11 +222,23 @@ fn dials_back_off_while_a_message_waits() {
         assert_eq!(actions, [connect(3, &[at("h3", 33)])]);
         waits.push(waited);
     }
-    assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_000, 3_000]);
+    assert_eq!(waits, [100, 200, 400, 800, 1_000, 1_000, 1_000]);
     // The server shows that it lives.
     stage.failed(3);
     assert_eq!(stage.accept(1, &hello(3, "h3:33")), [close(1)]);
-    assert_eq!(stage.tick(), (50, vec![connect(3, &[at("h3", 33)])]), "long before the 3 seconds are over");
+    assert_eq!(stage.tick(), (50, vec![connect(3, &[at("h3", 33)])]), "long before the second is over");
+}
+
+/// A dial that was begun before it came up may fail after it has called.
+#[test]
+fn who_calls_during_a_dial_is_dialled_again() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.accept(1, &hello(3, "h3:33")), [close(1), connect(3, &[at("h3", 33)])]);
+    assert_eq!(stage.accept(2, &hello(3, "h3:33")), [close(2)], "one dial at a time");
+    assert_eq!(stage.failed(3), []);
+    assert_eq!(stage.tick(), (100, vec![connect(3, &[at("h3", 33)])]));
+    assert_eq!(stage.failed(3), []);
+    assert_eq!(stage.links.next_deadline(), None, "it has not called since");
 }
 
 /// Trap: an unreachable server must not keep others waiting.

@@ -65,6 +65,16 @@ impl Checker {
         }
     }
 
+    /// Durability: what is committed is at any time on a quorum of disks, so that it outlives all servers but any quorum
+    /// of them.
+    pub(super) fn held<'a>(&self, voters: impl Iterator<Item = &'a Disk>) -> Result<(), String> {
+        let holders = voters.filter(|disk| disk.flushed().starts_with(&self.committed)).count() as u64;
+        match holders > self.voters / 2 {
+            true => Ok(()),
+            false => Err(format!("what was committed is left on {holders} disks, which is no quorum")),
+        }
+    }
+
     /// Leader completeness, and one leader per epoch.
     pub(super) fn established(&mut self, sid: u64, epoch: u32, log: &[Entry]) -> Result<(), String> {
         if let Some(other) = self.leaders.insert(epoch, sid) {

@@ -94,6 +94,11 @@ fn passing_over_trunc_is_noticed() {
 }
 
 #[test]
+fn letting_go_of_the_log_before_its_successor_is_there_is_noticed() {
+    is_noticed(Mistake::SnapshotFirst, &["which is no quorum"]);
+}
+
+#[test]
 fn giving_a_zxid_out_twice_is_noticed() {
     is_noticed(Mistake::ReuseZxid, &["stands for two transactions"]);
 }

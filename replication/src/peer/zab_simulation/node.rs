@@ -75,10 +75,24 @@ pub(super) enum DiskJob {
     Current(u32),
     Flush(Zxid),
     Truncate(Zxid),
-    Install(Zxid, Vec<Entry>),
-    Read { learner: u64, after: Zxid, upto: Zxid, bytes_max: usize },
-    Pin { learner: u64 },
-    Stream { learner: u64, zxid: Zxid, rest: Bytes },
+    /// A state, and what the log holds behind it.
+    Install(Zxid, Vec<Entry>, Vec<Entry>),
+    /// The latter, after the former, for who does not take both at once.
+    InstallRest(Vec<Entry>),
+    Read {
+        learner: u64,
+        after: Zxid,
+        upto: Zxid,
+        bytes_max: usize,
+    },
+    Pin {
+        learner: u64,
+    },
+    Stream {
+        learner: u64,
+        zxid: Zxid,
+        rest: Bytes,
+    },
 }
 
 pub(super) struct Node {
@@ -146,8 +160,9 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn install(&mut self, zxid: Zxid, entries: Vec<Entry>) {
-        self.disk.log = entries;
+    pub(super) fn install(&mut self, zxid: Zxid, state: Vec<Entry>, behind: &[Entry]) {
+        self.disk.log = state;
+        self.disk.log.extend(behind);
         self.disk.flushed = self.disk.log.len();
         self.disk.base = zxid;
         (self.applied, self.committed) = (self.applied.max(zxid), self.committed.max(zxid));

@@ -23,25 +23,26 @@ pub fn recover<S: SegmentSource>(
     checkpoint: Checkpoint,
     on_record: &mut dyn FnMut(Zxid, &[u8]),
 ) -> Verdict {
-    segments.sort_by_key(|segment| segment.sequence());
-    let mut scan = Scan {
-        seal: Seal::new(directory),
-        checkpoint,
-        segments,
-        views: Vec::new(),
-        identities: Vec::new(),
-        window: Window::new(),
-        window_of: usize::MAX,
-        flat: Vec::new(),
-        layout: LogLayout::default(),
-        last: Zxid::ZERO,
-        committed: Zxid::ZERO,
-        forward: false,
-        on_record,
-    };
+    let mut scan = Scan::new(segments, directory, checkpoint, on_record);
     match scan.run() {
         Ok(verdict) => verdict,
         Err(fault) => Verdict::Damage(Box::new(scan.damage(fault))),
+    }
+}
+
+/// The zxid of the state behind which the log of `directory` was last begun anew ([`WalWriter::reset`]), and the segment
+/// that says so, which has to be flushed before anything rests on it; `None` for a log without a whole batch. Of a log
+/// that is damaged at its end it says nothing either; [`recover`] says what is wrong.
+///
+/// [`WalWriter::reset`]: crate::wal::WalWriter::reset
+pub fn origin<S: SegmentSource>(segments: &mut [S], directory: DirectoryId) -> Option<(Zxid, SegmentSeq)> {
+    let mut ignore = |_: Zxid, _: &[u8]| {};
+    let mut scan = Scan::new(segments, directory, Checkpoint::Local(Zxid::ZERO), &mut ignore);
+    scan.find_beginnings().ok()?;
+    let newest = scan.views.iter().rfind(|view| !matches!(view.begin, Begin::Not))?;
+    match newest.begin {
+        Begin::Begun(link) => Some((link.origin, newest.sequence)),
+        Begin::Not | Begin::Bad(..) => None,
     }
 }
 
@@ -98,8 +99,33 @@ enum Found {
     Batch { header: BatchHeader, blocks: u32, chain: u32 },
 }
 
-impl<S: SegmentSource> Scan<'_, S> {
-    fn run(&mut self) -> Result<Verdict, Fault> {
+impl<'a, S: SegmentSource> Scan<'a, S> {
+    fn new(
+        segments: &'a mut [S],
+        directory: DirectoryId,
+        checkpoint: Checkpoint,
+        on_record: &'a mut dyn FnMut(Zxid, &[u8]),
+    ) -> Scan<'a, S> {
+        segments.sort_by_key(|segment| segment.sequence());
+        Scan {
+            seal: Seal::new(directory),
+            checkpoint,
+            segments,
+            views: Vec::new(),
+            identities: Vec::new(),
+            window: Window::new(),
+            window_of: usize::MAX,
+            flat: Vec::new(),
+            layout: LogLayout::default(),
+            last: Zxid::ZERO,
+            committed: Zxid::ZERO,
+            forward: false,
+            on_record,
+        }
+    }
+
+    /// Reads the header and the first batch of every segment.
+    fn find_beginnings(&mut self) -> Result<(), Fault> {
         self.read_headers()?;
         for index in 0..self.views.len() {
             if let Begin::Bad(..) = self.views[index].begin {
@@ -112,6 +138,11 @@ impl<S: SegmentSource> Scan<'_, S> {
                 Err(fault) => Begin::Bad(fault.block, fault.reason),
             };
         }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<Verdict, Fault> {
+        self.find_beginnings()?;
         let newest = self.views.iter().rposition(|view| !matches!(view.begin, Begin::Not));
         let live = match newest {
             Some(newest) => self.live_segments(newest)?,

@@ -187,7 +187,7 @@ fn check(tested: u32, state: State, position: u32, behind: Behind, what: &str) -
         }
         Behind::Reset => {
             checkpoint = Checkpoint::Installed(zxid(before));
-            writer.reset(zxid(before)).unwrap();
+            writer.reset(zxid(before), []).unwrap();
             write_batch(&mut writer, &mut disk, before + 1, Sectors::All);
         }
     }

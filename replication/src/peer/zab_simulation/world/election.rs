@@ -48,6 +48,9 @@ impl World {
         let mut config = LeaderConfig::new(sid);
         config.tick_ms = TICK_MS;
         config.log_read_bytes = 400;
+        // Where they are what is tested, more often.
+        let forced = if self.config.mistake == Some(Mistake::SnapshotFirst) { 20 } else { 3 };
+        config.force_snapshot = length < forced;
         config.mistake = self.config.mistake;
         let Some(node) = self.nodes.get_mut(&sid) else { return Ok(()) };
         let start = LeaderStart {
@@ -77,6 +80,7 @@ impl World {
             last: Durable::assume(node.disk.last()),
             applied: node.applied,
             history: node.disk.history(20),
+            outstanding: node.disk.log[node.disk.upto(node.applied)..].iter().map(|(zxid, _)| *zxid).collect(),
         };
         let mut out = Vec::new();
         let learner = Learner::new(now, config, start, &mut out);

@@ -77,10 +77,12 @@ impl World {
                     }
                 }
                 learner::Action::SnapshotBytes(bytes) => self.stage(sid, &bytes),
-                learner::Action::SnapshotEnd { zxid, .. } => {
+                learner::Action::SnapshotEnd { zxid, entries } => {
                     let staged = decode_snapshot(&self.nodes[&sid].staged);
-                    let (entries, _) = staged.ok_or("a snapshot ended that was never complete")?;
-                    self.disk_job(sid, DiskJob::Install(zxid, entries));
+                    let (state, _) = staged.ok_or("a snapshot ended that was never complete")?;
+                    let behind: Vec<Entry> = entries.iter().map(|(_, txn)| decode_txn(txn)).collect();
+                    behind.iter().try_for_each(|entry| self.checker.logged(*entry))?;
+                    self.disk_job(sid, DiskJob::Install(zxid, state, behind));
                 }
                 learner::Action::Log { zxid, txn } => {
                     let entry = decode_txn(&txn);
@@ -103,7 +105,8 @@ impl World {
                     self.leave(sid)?;
                 }
                 learner::Action::TouchesWanted => self.learn(sid, learner::Input::Touches(Vec::new())),
-                learner::Action::LastSeen { .. }
+                learner::Action::SnapshotDrop
+                | learner::Action::LastSeen { .. }
                 | learner::Action::Activate { .. }
                 | learner::Action::Established { .. }
                 | learner::Action::Revalidated { .. }
@@ -146,6 +149,10 @@ impl World {
         Ok(())
     }
 
+    fn check_disks(&self) -> Result<(), String> {
+        self.checker.held(self.nodes.values().filter(|node| !node.observer).map(|node| &node.disk))
+    }
+
     pub(super) fn stage(&mut self, sid: u64, bytes: &[u8]) {
         let Some(node) = self.nodes.get_mut(&sid) else { return };
         node.staged.extend_from_slice(bytes);
@@ -181,9 +188,21 @@ impl World {
                 node.disk.flushed = node.disk.log.len();
                 let last = node.disk.last();
                 self.learn(sid, learner::Input::Truncated { last });
+                self.check_disks()?;
             }
-            DiskJob::Install(zxid, entries) => {
-                node.install(zxid, entries);
+            DiskJob::Install(zxid, state, behind) if self.config.mistake == Some(Mistake::SnapshotFirst) => {
+                node.install(zxid, state, &[]);
+                self.disk_job(sid, DiskJob::InstallRest(behind));
+                self.check_disks()?;
+            }
+            DiskJob::Install(zxid, state, behind) => {
+                node.install(zxid, state, &behind);
+                self.learn(sid, learner::Input::SnapshotInstalled);
+                self.check_disks()?;
+            }
+            DiskJob::InstallRest(behind) => {
+                node.disk.log.extend(behind);
+                node.disk.flushed = node.disk.log.len();
                 self.learn(sid, learner::Input::SnapshotInstalled);
             }
             DiskJob::Read { learner, after, upto, bytes_max } => {
@@ -237,11 +256,11 @@ impl World {
             match job {
                 DiskJob::Accepted(_) | DiskJob::Current(_) => node.write_epoch(&job)?,
                 DiskJob::Truncate(to) if finished => node.disk.truncate(to),
-                DiskJob::Install(zxid, entries) if finished => node.install(zxid, entries),
+                DiskJob::Install(zxid, state, behind) if finished => node.install(zxid, state, &behind),
                 _ => {}
             }
         }
         self.hang_up_all(sid);
-        Ok(())
+        self.check_disks()
     }
 }

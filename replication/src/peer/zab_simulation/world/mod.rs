@@ -6,7 +6,7 @@ mod host;
 mod network;
 
 use super::checker::Checker;
-use super::node::{DiskJob, Node, Role, decode_snapshot, decode_txn, encode_snapshot, encode_txn};
+use super::node::{DiskJob, Entry, Node, Role, decode_snapshot, decode_txn, encode_snapshot, encode_txn};
 use crate::peer::leader::{self, Leader, LeaderConfig, LeaderStart, LearnerId};
 use crate::peer::learner::{self, Learner, LearnerConfig, LearnerKind, LearnerStart, LeaveReason};
 use crate::peer::mistake::Mistake;

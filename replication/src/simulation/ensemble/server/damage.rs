@@ -5,7 +5,7 @@
 use super::super::super::checkpoint;
 use super::Storage;
 use crate::wal::disk::{Chance, DIRECTORY};
-use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Recovered, SegmentSeq, Verdict, recover};
+use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Recovered, SegmentSeq, Verdict, origin, recover};
 use engine::partition::Manifest;
 use engine::zxid::Zxid;
 
@@ -84,6 +84,15 @@ impl Storage {
             self.wal.block(segment, block).fill(0);
         }
         Some(format!("block {block} of log segment {segment}, now in place of {place} of {other}"))
+    }
+
+    /// A leader's snapshot that was about to become the state has become it if the log begins behind it.
+    pub(super) fn settle_next_manifest(&mut self) {
+        if let Some(next) = self.next_manifest.take()
+            && origin(&mut self.wal.sources(), DIRECTORY).is_some_and(|(zxid, _)| zxid == next.zxid)
+        {
+            self.manifest = Some(next.encode());
+        }
     }
 
     /// The log, or what is left of it when all that is damaged is in the checkpoint too.

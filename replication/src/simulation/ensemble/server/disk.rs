@@ -20,6 +20,8 @@ pub struct Storage {
     pub(super) files: Files,
     /// As a file holds it.
     pub(super) manifest: Option<Vec<u8>>,
+    /// In force when the log has begun anew behind it.
+    pub(super) next_manifest: Option<Manifest>,
     pub(super) epochs: Option<Epochs>,
     /// The members in force, and those that were proposed last.
     pub(super) members: Arc<Ensemble>,
@@ -76,6 +78,7 @@ impl Storage {
             wal: Disk::default(),
             files: Files::default(),
             manifest: None,
+            next_manifest: None,
             epochs: None,
             last_seen: Arc::clone(&members),
             members,
@@ -177,20 +180,21 @@ impl Server {
         storage.wal.write(&write, |_| true);
         let (len, before) = (write.buf.len(), self.wal.durable().get());
         let durable = self.wal.written(write.token, Ok(len)).map_err(|problem| problem.to_string())?;
-        self.holds(before, durable.get());
+        // A log that is begun anew holds nothing of what waited for this write.
+        if !matches!(self.cutting, Some(Cutting::Installs { .. })) {
+            self.holds(before, durable.get());
+        }
         self.wal.recycle(write.buf);
         self.tell_log_base(now, storage)?;
-        let Some(cutting) = self.cutting else { return self.step(now, Input::Durable(durable), storage) };
+        if self.cutting.is_none() {
+            return self.step(now, Input::Durable(durable), storage);
+        }
         if self.wal.is_cutting() {
             return Ok(());
         }
-        self.cutting = None;
-        match cutting {
-            Cutting::Truncated => self.step(now, Input::LogTruncated(durable), storage),
-            Cutting::Installed => {
-                self.node.begin_log_at(durable);
-                self.step(now, Input::SnapshotInstalled, storage)
-            }
+        match self.cutting.take() {
+            Some(Cutting::Installs { state, behind }) => self.install(now, *state, behind, storage),
+            _ => self.step(now, Input::LogTruncated(durable), storage),
         }
     }
 

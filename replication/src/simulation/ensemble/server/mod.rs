@@ -13,6 +13,7 @@ pub use front::{Ask, Told};
 pub use looking::State;
 pub use start::Setting;
 
+use super::super::checkpoint::Loaded;
 use super::super::shards::PARTITIONS;
 use crate::ledger::SubtreeUsage;
 use crate::node::{Action, Input, Node};
@@ -89,11 +90,12 @@ pub struct Server {
     pub stopped: Option<&'static str>,
 }
 
-/// What the member hears when the log has its new end.
-#[derive(Clone, Copy)]
+/// What comes when the log has its new end.
 enum Cutting {
+    /// The member hears of it.
     Truncated,
-    Installed,
+    /// The manifest that lies ready, this state.
+    Installs { state: Box<Loaded>, behind: Vec<(Zxid, Bytes)> },
 }
 
 /// A checkpoint under way.
@@ -191,11 +193,12 @@ impl Server {
                         incoming.waiting.push_back(bytes);
                     }
                 }
-                Action::SnapshotEnd { .. } => {
+                Action::SnapshotEnd { entries, .. } => {
                     if let Some(incoming) = &mut self.incoming {
-                        incoming.seal_is_due = true;
+                        incoming.behind = Some(entries);
                     }
                 }
+                Action::SnapshotDrop => self.incoming = None,
                 Action::CloseLearner(learner) => {
                     self.end_outgoing(Some(learner));
                     self.effects.push_back(Effect::Peer(Action::CloseLearner(learner)));
@@ -205,7 +208,7 @@ impl Server {
                     self.effects.push_back(Effect::Peer(Action::Listen(false)));
                 }
                 Action::CloseLeader => {
-                    self.incoming = self.incoming.take().filter(|incoming| incoming.seal_is_due);
+                    self.incoming = self.incoming.take().filter(|incoming| incoming.behind.is_some());
                     self.effects.push_back(Effect::Peer(Action::CloseLeader));
                 }
                 network => self.effects.push_back(Effect::Peer(network)),

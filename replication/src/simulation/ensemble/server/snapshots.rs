@@ -37,7 +37,8 @@ pub(super) struct Incoming {
     reader: Option<SnapshotReader>,
     /// Bytes that nobody has looked at.
     pub(super) waiting: VecDeque<Bytes>,
-    pub(super) seal_is_due: bool,
+    /// It is to become the state, and this is what the log holds behind it.
+    pub(super) behind: Option<Vec<(Zxid, Bytes)>>,
 }
 
 impl Server {
@@ -69,7 +70,7 @@ impl Server {
             stage: Stage::new(HashKey::clone(&self.key), PARTITIONS, generation, zxid),
             reader: Some(SnapshotReader::new(1 << 20)),
             waiting: VecDeque::new(),
-            seal_is_due: false,
+            behind: None,
         });
     }
 
@@ -77,7 +78,7 @@ impl Server {
     pub fn has_snapshots(&self) -> bool {
         let incoming = self.incoming.as_ref().is_some_and(|incoming| {
             (incoming.reader.is_some() && !incoming.waiting.is_empty())
-                || (incoming.seal_is_due && self.taking.is_none())
+                || (incoming.behind.is_some() && self.taking.is_none() && self.cutting.is_none())
         });
         incoming || !self.outgoing.is_empty()
     }
@@ -113,8 +114,8 @@ impl Server {
             self.step(now, input, storage)?;
         }
         self.read_incoming(now, storage)?;
-        let is_due = self.incoming.as_ref().is_some_and(|incoming| incoming.seal_is_due) && self.taking.is_none();
-        if is_due { self.install(storage) } else { Ok(()) }
+        let is_due = self.incoming.as_ref().is_some_and(|incoming| incoming.behind.is_some());
+        if is_due && self.taking.is_none() && self.cutting.is_none() { self.begin_to_install(storage) } else { Ok(()) }
     }
 
     /// Takes the next bytes of the leader's snapshot apart.
@@ -138,17 +139,18 @@ impl Server {
         self.step(now, Input::SnapshotParsed(rest.into()), storage)
     }
 
-    /// The snapshot becomes the state.
-    fn install(&mut self, storage: &mut Storage) -> Result<(), String> {
+    /// The snapshot lies ready with its manifest, and the log is begun anew: with that it is the state.
+    fn begin_to_install(&mut self, storage: &mut Storage) -> Result<(), String> {
         if self.fault.take().is_some() {
             storage.failures += 1;
             self.stopped = Some("a snapshot cannot be written");
             return Ok(());
         }
-        let Some(Incoming { zxid, mut stage, .. }) = self.incoming.take() else { return Ok(()) };
-        write_stage(&mut stage, storage);
+        let Some(Incoming { zxid, stage, behind, .. }) = &mut self.incoming else { return Ok(()) };
+        let (zxid, behind) = (*zxid, behind.clone().unwrap_or_default());
+        write_stage(stage, storage);
         stage.seal();
-        write_stage(&mut stage, storage);
+        write_stage(stage, storage);
         let Some(cuts) = stage.cuts() else { return Err("the snapshot's partitions are not written out".to_owned()) };
         storage.files.flush_all();
         let manifest = Manifest {
@@ -159,25 +161,44 @@ impl Server {
             partitions: cuts.to_vec(),
             system: stage.system().encode(),
         };
-        let Loaded { partitions, ledger, system } = checkpoint::load(&manifest, &storage.files, &self.config)?;
+        let state = Box::new(checkpoint::load(&manifest, &storage.files, &self.config)?);
+        let records = behind.iter().map(|(zxid, record)| (*zxid, &record[..]));
+        storage.next_manifest = Some(manifest);
+        self.wal.reset(zxid, records).map_err(|problem| problem.to_string())?;
+        self.cutting = Some(Cutting::Installs { state, behind });
+        Ok(())
+    }
+
+    /// The log has begun anew.
+    pub(super) fn install(
+        &mut self,
+        now: Now,
+        state: Loaded,
+        behind: Vec<(Zxid, Bytes)>,
+        storage: &mut Storage,
+    ) -> Result<(), String> {
+        let Some(manifest) = storage.next_manifest.take() else { return Ok(()) };
+        let zxid = manifest.zxid;
         storage.manifest = Some(manifest.encode());
+        self.incoming = None;
         storage.snapshots += 1;
-        self.wal.reset(zxid).map_err(|failure| failure.to_string())?;
-        self.cutting = Some(Cutting::Installed);
         self.since_checkpoint = 0;
         self.measures.clear();
-        self.log.clear();
+        self.log = behind.iter().cloned().collect();
         self.log_base = zxid;
         self.effects.push_back(Effect::Drops(zxid));
+        self.holds(zxid, self.wal.durable().get());
+        let Loaded { partitions, ledger, system } = state;
         self.shards = host_shards(&self.key, self.shards.len() as u16, partitions);
         self.log_work.iter_mut().for_each(VecDeque::clear);
         self.effects.push_back(Effect::Restored(zxid));
         let mut actions = Vec::new();
         let role = self.node.role_mut();
-        role.restart_from_snapshot(ledger, zxid, &system.sessions, &mut actions).map_err(|fault| fault.to_string())?;
+        role.restart_from_snapshot(ledger, zxid, &system.sessions, &behind, &mut actions)
+            .map_err(|fault| fault.to_string())?;
         actions.into_iter().try_for_each(|action| self.carry_out_for_role(action))?;
         self.step_view();
-        Ok(())
+        self.step(now, Input::SnapshotInstalled(self.wal.durable()), storage)
     }
 }
 

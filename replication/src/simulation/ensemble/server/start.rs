@@ -99,6 +99,7 @@ impl Server {
         let config = role_config(setting);
         let key = Arc::new(config.ledger.hash_key.clone());
         let mut actions = Vec::new();
+        storage.settle_next_manifest();
         let found = match found(&config, storage) {
             Err(problem) => {
                 storage.set_aside(&problem).map_err(|problem| format!("server {sid}: {problem}"))?;

@@ -298,7 +298,7 @@ fn a_snapshot_takes_the_place_of_everything() {
     host.replica = Replica { acls: Default::default(), ..source.replica.clone() };
     (host.log, host.durable) = (Vec::new(), 0);
     let mut out = Vec::new();
-    host.role.restart_from_snapshot(ledger, at, &[(session, 8000)], &mut out).unwrap();
+    host.role.restart_from_snapshot(ledger, at, &[(session, 8000)], &[], &mut out).unwrap();
     assert!(matches!(&out[..], [Action::DefineAcl { .. }, Action::Publish { commit }] if *commit == at));
     host.execute(out);
     assert_eq!((host.role.committed(), host.role.proposed(), host.role.outstanding_requests()), (at, at, 0));
@@ -308,7 +308,8 @@ fn a_snapshot_takes_the_place_of_everything() {
     host.step(Input::Committed(Zxid::new(3, 8)));
     host.flush(9);
     assert!(host.replica.nodes.contains_key("/next"));
-    let behind = host.role.restart_from_snapshot(Ledger::fresh(host.config.ledger.clone()), at, &[], &mut Vec::new());
+    let behind =
+        host.role.restart_from_snapshot(Ledger::fresh(host.config.ledger.clone()), at, &[], &[], &mut Vec::new());
     assert!(matches!(behind, Err(RoleFault::SnapshotBehind { .. })));
 }
 

@@ -127,7 +127,7 @@ fn the_epoch_ends_with_its_counter() {
     let mut host = follower();
     let end = Zxid::new(1, Zxid::LAST_COUNTER);
     let ledger = Ledger::fresh(host.config.ledger.clone());
-    host.role.restart_from_snapshot(ledger, Zxid(end.0 - 1), &[(SESSION, 8000)], &mut Vec::new()).unwrap();
+    host.role.restart_from_snapshot(ledger, Zxid(end.0 - 1), &[(SESSION, 8000)], &[], &mut Vec::new()).unwrap();
     host.published = Zxid(end.0 - 1);
     host.change(|role, now, out| role.look(now, out));
     let again = host.change(|role, now, out| role.lead(now, 1, out));
