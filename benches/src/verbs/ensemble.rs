@@ -87,13 +87,15 @@ impl WriterFlags {
             stop.check()?;
             let roles: Vec<(SocketAddr, anyhow::Result<String>)> =
                 self.servers.addresses().iter().map(|server| (*server, role(*server))).collect();
-            let leads = roles.iter().find(|(_, role)| role.as_ref().is_ok_and(|role| role == "leader"));
-            if let (Some((leader, _)), true) = (leads, roles.iter().all(|(_, role)| role.is_ok())) {
+            let with = |wanted: &str| -> Vec<SocketAddr> {
+                let fits = roles.iter().filter(|(_, role)| role.as_ref().is_ok_and(|role| role == wanted));
+                fits.map(|(server, _)| *server).collect()
+            };
+            // One that was stopped may say for a moment that it still leads, beside the one that does.
+            if let ([leader], true) = (&with("leader")[..], roles.iter().all(|(_, role)| role.is_ok())) {
                 return Ok(*leader);
             }
-            if let Some((server, _)) =
-                roles.iter().find(|(_, role)| role.as_ref().is_ok_and(|role| role == "standalone"))
-            {
+            if let Some(server) = with("standalone").first() {
                 bail!("{server} stands alone: --servers names all servers of an ensemble");
             }
             if Instant::now() > until {

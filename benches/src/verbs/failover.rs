@@ -93,7 +93,7 @@ pub fn main(args: &FailoverArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     line.say("looking for the leader");
     args.writers.leader(stop)?;
     let conditions = Conditions::gather(&args.writers.servers, 0);
-    let stage = args.writers.stage(stop)?;
+    let mut stage = args.writers.stage(stop)?;
     let (mut rounds, mut ended) = (Vec::new(), None);
     let writers = args.writers.start(&stage)?;
     for number in 1..=args.rounds {
@@ -108,6 +108,10 @@ pub fn main(args: &FailoverArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     }
     line.say("cleaning up");
     drop(writers);
+    if heals && let Err(error) = args.writers.leader(stop) {
+        ended.get_or_insert(format!("{error:#}"));
+    }
+    stage.keep_to(|server| role(server).is_ok());
     let cleaned = stage.clean();
     drop(line);
     let code = deliver(&document(args, &rounds, ended.as_ref(), conditions)?, &args.output, stop)?;
@@ -118,9 +122,11 @@ pub fn main(args: &FailoverArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
 }
 
 fn round(args: &FailoverArgs, writers: &Writers, stop: &Stop, rounds: &mut Vec<FailoverRound>) -> anyhow::Result<()> {
-    let leader = args.writers.leader(stop)?;
+    args.writers.leader(stop)?;
     writers.forget();
     std::thread::sleep(BEFORE);
+    // Asked late: after a server came back another one may lead.
+    let leader = args.writers.leader(stop)?;
     let until = Instant::now() + args.writers.limit();
     while writers.acked().is_empty() {
         stop.check()?;

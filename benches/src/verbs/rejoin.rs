@@ -91,9 +91,10 @@ pub fn main(args: &RejoinArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     };
     ensure!(addresses.contains(&leaver), "{leaver} is none of {}", args.writers.servers);
     ensure!(leaver != leader, "{leaver} leads: `failover` measures that; --leaver names another server");
-    let stage = args.writers.stage(stop)?;
+    let mut stage = args.writers.stage(stop)?;
     let figures = measure(args, &stage, leader, leaver, stop, &line);
     line.say("cleaning up");
+    stage.keep_to(|server| role(server).is_ok());
     let cleaned = stage.clean();
     drop(line);
     let code = deliver(&document(args, &figures?, conditions)?, &args.output, stop)?;

@@ -236,7 +236,12 @@ pub(super) fn verification(
     if here != there {
         warnings.push(format!("calibrated on {there}, verified on {here}"));
     }
-    let latency = |figure: &str| format!("{figure} of an open loop at {} of the measured ceiling", percent(LOADED));
+    let latency = |figure: &str| {
+        format!(
+            "{figure} of an open loop, at {} of the measured rate with one request on each connection",
+            percent(LOADED)
+        )
+    };
     Ok(Document {
         verb: "verify",
         title: "Predictions of the capacity model, held against runs that the calibration has not seen".into(),
