@@ -258,14 +258,15 @@ fn document(
         "round",
         "leader",
         "next leader",
-        "seen after",
-        "first write after",
-        "every writer after",
+        "leads after",
+        "first write",
+        "all writers",
         "longest gap",
-        "sessions lost",
+        "lost",
         "errors",
     ];
-    let mut table = Table::new("From the harm, round by round", &columns);
+    let mut table =
+        Table::new("From the harm, round by round; sessions that were lost, and writes that failed", &columns);
     for (at, round) in (1..).zip(rounds) {
         table.row([
             format!("{at}"),
