@@ -1,10 +1,14 @@
 //! CPU and memory of a process, from /proc; and which process listens on a port.
 
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a signal may take to show.
+const SIGNAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a process has used so far.
 #[derive(Clone, Debug, Default)]
@@ -118,6 +122,31 @@ pub fn existing(pid: u32) -> anyhow::Result<u32> {
     Ok(pid)
 }
 
+/// Sends a signal, and waits (one second at most) until it shows: until a killed process is gone, a stopped one stands still.
+///
+/// # Errors
+/// There is no such process, or it belongs to somebody else.
+pub fn signal_and_see(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw).with_context(|| format!("{pid} is no process"))?;
+    kill_process(process, signal).with_context(|| format!("process {pid} cannot be sent {signal:?}"))?;
+    let wanted: &[char] = match signal {
+        Signal::KILL => &['Z', 'X'],
+        Signal::STOP => &['T'],
+        _ => return Ok(()),
+    };
+    let until = Instant::now() + SIGNAL_PATIENCE;
+    while state(pid).is_some_and(|state| !wanted.contains(&state)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
+}
+
+/// The state of a process as /proc has it; `None` where it is gone.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
 /// Inodes of sockets that listen on a port, by one of the kernel's tables.
 fn listening(table: &str, port: u16) -> Vec<String> {
     const LISTEN: &str = "0A";
@@ -160,6 +189,16 @@ mod tests {
         }
         assert!(cpu_time(u32::MAX).is_err());
         assert!(existing(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn signals_show() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        signal_and_see(child.id(), Signal::STOP).unwrap();
+        assert_eq!(state(child.id()), Some('T'));
+        signal_and_see(child.id(), Signal::KILL).unwrap();
+        assert!(child.wait().is_ok() && state(child.id()).is_none());
+        assert!(signal_and_see(u32::MAX, Signal::STOP).is_err());
     }
 
     #[test]

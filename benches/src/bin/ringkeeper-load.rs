@@ -3,7 +3,7 @@
 
 use benches::baseline::{self, AppendMethod};
 use benches::stop::Stop;
-use benches::verbs::{clean, compare, fanout, fill, plan, run, sessions, sweep};
+use benches::verbs::{clean, compare, failover, fanout, fill, plan, rejoin, run, sessions, sweep};
 use benches::{floor, say};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -29,6 +29,10 @@ enum Verb {
     Fanout(fanout::FanoutArgs),
     /// Many sessions: open, hold, reconnect, expire.
     Sessions(Box<sessions::SessionsArgs>),
+    /// Harm an ensemble's leader: how long until another one leads, and writes are acknowledged again.
+    Failover(failover::FailoverArgs),
+    /// Take a server away and bring it back: how long until it has caught up, and what writes feel of it.
+    Rejoin(rejoin::RejoinArgs),
     /// Build a tree of many nodes.
     Fill(fill::FillArgs),
     /// Capacity planning: what a deployment can carry, by a calibrated model.
@@ -74,6 +78,8 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Compare(args) => compare::main(&args, &stop),
         Verb::Fanout(args) => fanout::main(&args, &stop),
         Verb::Sessions(args) => sessions::main(&args, &stop),
+        Verb::Failover(args) => failover::main(&args, &stop),
+        Verb::Rejoin(args) => rejoin::main(&args, &stop),
         Verb::Fill(args) => fill::main(&args, &stop),
         Verb::Plan(args) => plan::main(&args, &stop),
         Verb::Clean(args) => clean::main(&args, &stop),

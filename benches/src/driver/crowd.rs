@@ -1,7 +1,7 @@
 //! Many sessions that do nothing but live: pinged, counted, cut off, attached again.
 
 use crate::stop::Stop;
-use crate::wire::session::{Ask, ping_every};
+use crate::wire::session::{Ask, Expired, ping_every};
 use crate::wire::{Session, open_many, open_session, request};
 use anyhow::Context;
 use hardware::reactor::{CloseHow, Event, Reactor, ReactorConfig, SocketId};
@@ -183,10 +183,9 @@ fn attach_all(asks: &[Ask], begun: Instant, until: Instant, stop: &Stop) -> Atta
                     false
                 }
                 Err(error) => {
-                    let why = format!("{error:#}");
-                    let gone = why.contains("has expired");
+                    let gone = error.downcast_ref::<Expired>().is_some();
                     attached.expired += u64::from(gone);
-                    attached.last_error = Some(why);
+                    attached.last_error = Some(format!("{error:#}"));
                     !gone
                 }
             });

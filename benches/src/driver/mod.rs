@@ -11,6 +11,7 @@
 //! | `bulk`, `tidy` | many requests that are only to be done; removing trees |
 //! | `herd` | watching sessions |
 //! | `crowd`, `expiry` | sessions that only live, and die |
+//! | `writers` | writers that reconnect at once, through an ensemble's accidents |
 //! | `outcome` | what came of a run |
 
 pub mod bulk;
@@ -26,6 +27,7 @@ mod recorder;
 pub mod stage;
 pub mod tidy;
 mod worker;
+pub(crate) mod writers;
 
 pub use bulk::Bulk;
 pub use outcome::{Outcome, Used};

@@ -52,6 +52,14 @@ impl Stage {
         &self.tree
     }
 
+    /// Leaves servers out that do not serve any more; none where no server does, so that cleaning up says what is wrong.
+    pub(crate) fn keep_to(&mut self, serves: impl Fn(std::net::SocketAddr) -> bool) {
+        let left: Vec<_> = self.servers.addresses().iter().copied().filter(|server| serves(*server)).collect();
+        if !left.is_empty() {
+            self.servers = self.servers.with_addresses(left);
+        }
+    }
+
     fn make_keys(&self, workload: &Workload, stop: &Stop) -> anyhow::Result<()> {
         let mut bulk = Bulk::usual(&self.servers, stop)?;
         make_folders(&mut bulk, &self.servers, &self.tree)?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Raised when a name changes its meaning.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Parameters of the model, and under which conditions they were measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ impl Calibration {
 
     fn check(&self) -> anyhow::Result<()> {
         ensure!(self.schema == SCHEMA, "its schema is {}, this program's is {SCHEMA}", self.schema);
-        let Costs { server, generator, operations, stalls, .. } = &self.costs;
+        let Costs { server, generator, operations, stalls, log_stalls, .. } = &self.costs;
         for thread in [server, generator] {
             ensure!(thread.availability > 0.0 && thread.availability <= 1.0, "an availability is not between 0 and 1");
             ensure!(thread.turn_us + thread.message_us > 0.0, "turns and messages of a thread cost nothing");
@@ -109,9 +109,9 @@ impl Calibration {
             [server, generator].into_iter().flat_map(|thread| [thread.turn_us, thread.sleep_us, thread.message_us]);
         let operations =
             operations.values().flat_map(|op| [op.server_us, op.server_kib_us, op.generator_us, op.log_bytes]);
-        let rest =
-            [self.costs.flush_cpu_us, self.costs.flush_per_kib_us, stalls.per_second, stalls.mean_us, memory.znode];
-        for figure in times.chain(operations).chain(rest) {
+        let stalls = [stalls, log_stalls].into_iter().flat_map(|stalls| [stalls.per_second, stalls.mean_us]);
+        let rest = [self.costs.flush_cpu_us, self.costs.flush_per_kib_us, self.costs.flush_busy_us, memory.znode];
+        for figure in times.chain(operations).chain(stalls).chain(rest) {
             ensure!(figure.is_finite() && figure >= 0.0, "{figure} among the costs is not a cost");
         }
         Ok(())

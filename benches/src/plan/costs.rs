@@ -33,14 +33,18 @@ pub struct Costs {
     pub flush: Quantiles,
     /// What every KiB of records adds to it, microseconds.
     pub flush_per_kib_us: f64,
-    /// What keeps a thread from waking.
+    /// What a log write takes longer while the generator works on the same machine, microseconds.
+    pub flush_busy_us: f64,
+    /// What keeps a thread from working.
     pub stalls: Stalls,
+    /// What keeps a log write from ending, for each second of log writes.
+    pub log_stalls: Stalls,
     /// Between the servers of an ensemble.
     pub peers: PeerCosts,
 }
 
-/// Times at which the processor of a thread that rests does something else, so that it wakes late: the host's other guests,
-/// the kernel's work.
+/// Times at which somebody else has a thread's processor, or the disk: the host's other guests, the kernel's work, other threads
+/// of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stalls {

@@ -17,6 +17,12 @@ const ROUNDS: usize = 5;
 const STALLED: f64 = 8.0;
 /// Rounds of bringing simulated medians to measured ones.
 const CORRECTIONS: usize = 2;
+/// Where tails are compared, the bound of stalls per second, and halvings of what is unknown between nothing and that.
+const TAIL_QUANTILES: [f64; 3] = [0.975, 0.99, 0.997];
+const STALLS_MAX: f64 = 60.0;
+const TAIL_BISECTIONS: usize = 9;
+/// Microseconds that a log write takes longer beside a busy generator, at most.
+const FLUSH_BUSY_MAX: f64 = 500.0;
 /// A wake takes at most so many times the median.
 const TAIL: f64 = 4.0;
 /// Microseconds; of a disk that writes 20 MiB a second.
@@ -29,7 +35,7 @@ const WAKES: f64 = 0.4;
 const ALWAYS_BUSY: f64 = 0.85;
 
 /// What a run is measured for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Purpose {
     /// Turns, messages and the cost of a get or a set with a short value, by its batches.
     Batches,
@@ -39,8 +45,8 @@ pub(crate) enum Purpose {
     Size,
     /// What a thread that slept long takes to wake.
     DeepSleep,
-    /// How often something takes the processor away.
-    Stalls,
+    /// How latency grows with an open loop's load.
+    Loaded,
 }
 
 /// A run and what came of it.
@@ -97,7 +103,7 @@ impl Observation {
 /// Finds the costs.
 pub(crate) fn fit(seen: &[Observation]) -> anyhow::Result<Costs> {
     let mut costs = first_guess(seen);
-    costs.stalls = stalls(seen);
+    let share = costs.server.availability;
     for round in 0..ROUNDS {
         let before = costs.clone();
         batches(&mut costs, seen);
@@ -107,18 +113,22 @@ pub(crate) fn fit(seen: &[Observation]) -> anyhow::Result<Costs> {
         operations(&mut costs, seen);
         sizes(&mut costs, seen);
         waits(&mut costs, seen)?;
+        // Tails change little from round to round, and take long.
+        if round > 0 && round % 2 == 0 {
+            tails(&mut costs, share, seen);
+        }
     }
     costs.peers = peers(&costs);
     Ok(costs)
 }
 
 fn first_guess(seen: &[Observation]) -> Costs {
-    let availability = |busiest: fn(&Observation) -> f64| {
-        let busy: Vec<f64> = seen.iter().map(busiest).filter(|share| *share > ALWAYS_BUSY).collect();
-        if busy.is_empty() { 1.0 } else { (busy.iter().sum::<f64>() / busy.len() as f64).min(1.0) }
-    };
-    // The generator and the server have the same kind of processor; the busier of them tells.
-    let share = availability(|seen| seen.busiest_server).max(availability(|seen| seen.busiest_generator).min(1.0));
+    // The generator and the server have the same kind of processor; the busier of them tells. The busier half of the runs
+    // with a busy thread counts: others may have waited for something.
+    let mut busy: Vec<f64> = seen.iter().map(|seen| seen.busiest_server.max(seen.busiest_generator)).collect();
+    busy.retain(|share| *share > ALWAYS_BUSY);
+    busy.sort_unstable_by(|a, b| b.total_cmp(a));
+    let share = if busy.is_empty() { 1.0 } else { busy[busy.len() / 4].min(1.0) };
     let thread = ThreadCosts { turn_us: 1.0, sleep_us: 15.0, message_us: 4.0, availability: share };
     // Of a lone get nearly all is two wakes. A guess so short that nothing sleeps would never be corrected: what sleeps
     // cost would be found in the turns, and turns so long let everything sleep under any load.
@@ -139,7 +149,9 @@ fn first_guess(seen: &[Observation]) -> Costs {
         timer: Quantiles::constant(0.0),
         flush: Quantiles::constant(200.0),
         flush_per_kib_us: 0.0,
+        flush_busy_us: 0.0,
         stalls: Stalls::default(),
+        log_stalls: Stalls::default(),
         peers: PeerCosts::default(),
     }
 }
@@ -283,6 +295,10 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
     // What is longer is a stall, which has a place of its own.
     let longest = TAIL * slow.at(0.5);
     costs.deep_wake = slow.map(|us| us.min(longest));
+    for _ in 0..CORRECTIONS {
+        let over = median(&Costs { stalls: Stalls::default(), ..costs.clone() }, deep) - deep.latency.at(0.5);
+        costs.deep_wake = costs.deep_wake.map(|us| us - over);
+    }
     let write = find(Op::Set, Purpose::Batches)?;
     let woken = Costs { flush: Quantiles::constant(0.0), stalls: Stalls::default(), ..costs.clone() };
     let base = median(&woken, write);
@@ -305,7 +321,31 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
         costs.flush = costs.flush.map(|us| us - over);
     }
     costs.flush_per_kib_us = flush_per_kib(costs, find(Op::Set, Purpose::Size)?);
+    costs.flush_busy_us = flush_busy(costs, seen);
     Ok(())
+}
+
+/// What a busy generator adds to a log write, so that sets of several connections are as slow as they were measured.
+fn flush_busy(costs: &Costs, seen: &[Observation]) -> f64 {
+    let several = |seen: &&Observation| {
+        let batches = seen.purpose == Purpose::Batches && !seen.alone() && seen.workload.outstanding == 1;
+        seen.is(Op::Set) && (batches || seen.purpose == Purpose::Loaded)
+    };
+    let (mut low, mut high) = (0.0, FLUSH_BUSY_MAX);
+    for _ in 0..BISECTIONS {
+        let middle = f64::midpoint(low, high);
+        let costs = Costs { flush_busy_us: middle, ..costs.clone() };
+        // A closed loop by its rate, an open one by its median.
+        let over = |seen: &Observation| {
+            let run = simulated(&costs, &seen.workload);
+            let p50 = run.latency_ns.value_at_quantile(0.5) as f64 / 1e3;
+            if seen.purpose == Purpose::Loaded { p50 / seen.latency.at(0.5).max(1.0) } else { seen.rate / run.rate }
+                .ln()
+        };
+        let slower = seen.iter().filter(several).map(over).sum::<f64>() > 0.0;
+        *(if slower { &mut high } else { &mut low }) = middle;
+    }
+    low
 }
 
 /// What a KiB adds to a log write, so that long sets come as fast as they were measured.
@@ -319,24 +359,62 @@ fn flush_per_kib(costs: &Costs, long: &Observation) -> f64 {
     low
 }
 
-/// Stalls of exponential length `d`, `n` a second, keep a share `n * d` of the requests waiting, on average for `d`. Those that
-/// are not told from what is usual are not counted.
-fn stalls(seen: &[Observation]) -> Stalls {
-    let Some(seen) = seen.iter().find(|seen| seen.purpose == Purpose::Stalls) else { return Stalls::default() };
+/// Stalls of the threads from reads under load, then those of the log from writes, so that tails come out as long as they were
+/// measured. How long they last is what slow requests took beyond the usual; how many there are follows from simulating.
+/// `share` is that of a processor which threads got that always had work.
+fn tails(costs: &mut Costs, share: f64, seen: &[Observation]) {
+    let loaded = |op: Op| -> Vec<&Observation> {
+        seen.iter().filter(|seen| seen.purpose == Purpose::Loaded && seen.is(op)).collect()
+    };
+    let (reads, writes) = (loaded(Op::Get), loaded(Op::Set));
+    let threads = |costs: &Costs, per_second: f64| {
+        let stalls = Stalls { per_second, mean_us: excess_us(&reads) };
+        // What stalls take is in the measured share of a processor already.
+        let left = (1.0 - per_second * stalls.mean_us / 1e6).max(0.5);
+        let of = |thread: ThreadCosts| ThreadCosts { availability: (share / left).min(1.0), ..thread };
+        Costs { stalls, server: of(costs.server), generator: of(costs.generator), ..costs.clone() }
+    };
+    let per_second = until_as_long(|per_second| threads(costs, per_second), &reads);
+    *costs = threads(costs, per_second);
+    let mean_us = excess_us(&writes);
+    let log = |per_second: f64| Costs { log_stalls: Stalls { per_second, mean_us }, ..costs.clone() };
+    let per_second = until_as_long(log, &writes);
+    costs.log_stalls = Stalls { per_second, mean_us };
+}
+
+/// What requests that took long took beyond the limit of that, on average: the median of the runs that have some.
+fn excess_us(seen: &[&Observation]) -> f64 {
     const STEPS: u32 = 2_000;
-    let limit = STALLED * seen.latency.at(0.5);
-    let beyond: Vec<f64> = (0..STEPS)
-        .map(|step| seen.latency.at((f64::from(step) + 0.5) / f64::from(STEPS)) - limit)
-        .filter(|excess| *excess > 0.0)
-        .collect();
-    if beyond.is_empty() {
-        return Stalls::default();
+    let mean = |seen: &Observation| {
+        let limit = STALLED * seen.latency.at(0.5);
+        let beyond: Vec<f64> = (0..STEPS)
+            .map(|step| seen.latency.at((f64::from(step) + 0.5) / f64::from(STEPS)) - limit)
+            .filter(|excess| *excess > 0.0)
+            .collect();
+        (!beyond.is_empty()).then(|| beyond.iter().sum::<f64>() / beyond.len() as f64)
+    };
+    median(seen.iter().filter_map(|seen| mean(seen)).collect())
+}
+
+/// The number of stalls per second with which tails are as long as measured.
+fn until_as_long(costs: impl Fn(f64) -> Costs, seen: &[&Observation]) -> f64 {
+    let (mut low, mut high) = (0.0, STALLS_MAX);
+    for _ in 0..TAIL_BISECTIONS {
+        let middle = f64::midpoint(low, high);
+        let costs = costs(middle);
+        let longer: f64 = seen.iter().map(|seen| longer_tail(&costs, seen)).sum();
+        *(if longer < 0.0 { &mut low } else { &mut high }) = middle;
     }
-    let mean_us = beyond.iter().sum::<f64>() / beyond.len() as f64;
-    let share = beyond.len() as f64 / f64::from(STEPS);
-    // Either of two threads keeps a request, and only one that rests is taken away.
-    let rests = (1.0 - f64::midpoint(seen.busiest_server, seen.busiest_generator)).max(0.1);
-    Stalls { per_second: (share / (mean_us / 1e6) / 2.0 / rests).min(1_000.0), mean_us }
+    low
+}
+
+/// By what factor (its logarithm) the simulated tail is longer than the measured one.
+fn longer_tail(costs: &Costs, seen: &Observation) -> f64 {
+    let run = carry_out(costs, &seen.workload, Setting::here(), Effort::USUAL).0;
+    let ratio = |quantile: f64| {
+        (run.latency_ns.value_at_quantile(quantile) as f64 / 1e3 / seen.latency.at(quantile).max(1.0)).max(1e-6).ln()
+    };
+    TAIL_QUANTILES.into_iter().map(ratio).sum()
 }
 
 /// Between servers, from what is known of one: a message between servers is half of a client's, which is received and
@@ -359,7 +437,7 @@ mod tests {
     use crate::plan::predict::{generator_us, predict};
     use crate::workload::{Load, Schedule, ValueSizes};
 
-    const EFFORT: Effort = Effort { warm_up: 2_000, measured: 20_000 };
+    const EFFORT: Effort = Effort { warm_up: 2_000, measured: 20_000, seconds: 0.0, most: 0 };
 
     /// What would be measured if things cost so much.
     fn observe(costs: &Costs, purpose: Purpose, workload: Workload) -> Observation {

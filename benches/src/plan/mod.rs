@@ -54,6 +54,7 @@ pub mod deployment;
 pub mod distribution;
 mod fit;
 pub(crate) mod fitting;
+pub(crate) use fitting::median;
 pub mod predict;
 mod simulate;
 pub mod space;

@@ -66,12 +66,15 @@ pub struct Prediction {
 pub(super) struct Effort {
     pub(super) warm_up: u64,
     pub(super) measured: u64,
+    /// Seconds of an open loop, and the most requests for that.
+    pub(super) seconds: f64,
+    pub(super) most: u64,
 }
 
 impl Effort {
-    pub(super) const USUAL: Effort = Effort { warm_up: 6_000, measured: 60_000 };
+    pub(super) const USUAL: Effort = Effort { warm_up: 6_000, measured: 60_000, seconds: 12.0, most: 600_000 };
     /// Enough for means and medians.
-    pub(super) const SMALL: Effort = Effort { warm_up: 2_000, measured: 15_000 };
+    pub(super) const SMALL: Effort = Effort { warm_up: 2_000, measured: 15_000, seconds: 0.0, most: 0 };
 }
 
 /// Predicts a run with the workload's own load, closed or open.
@@ -121,6 +124,11 @@ pub(super) fn carry_out(costs: &Costs, workload: &Workload, setting: Setting, ef
         Arrivals::Closed(outstanding) => u64::from(workload.connections) * u64::from(outstanding),
         Arrivals::Open(..) => u64::from(workload.connections.min(1_000)),
     };
+    // Tails come from what happens a few times a second.
+    let lasting = match arrivals {
+        Arrivals::Open(rate, _) => ((effort.seconds * rate) as u64).min(effort.most),
+        Arrivals::Closed(_) => 0,
+    };
     let system = System {
         costs,
         kinds: &kinds,
@@ -132,7 +140,7 @@ pub(super) fn carry_out(costs: &Costs, workload: &Workload, setting: Setting, ef
         role_apart: setting.role_apart,
         peer_trip_ns: (setting.peer_trip_us * 1e3) as u64,
         warm_up: effort.warm_up.max(2 * population),
-        measured: effort.measured.max(4 * population),
+        measured: effort.measured.max(4 * population).max(lasting),
         seed: workload.seed,
     };
     let simulated = simulate(&system);
@@ -223,7 +231,9 @@ pub(super) mod tests {
             timer: Quantiles::constant(50.0),
             flush: Quantiles::from_two(200.0, 600.0),
             flush_per_kib_us: 2.0,
+            flush_busy_us: 0.0,
             stalls: Stalls::default(),
+            log_stalls: Stalls::default(),
             peers: PeerCosts { message_us: 2.0, propose_us: 0.3, follow_us: 1.0, forward_us: 0.2 },
         }
     }

@@ -179,6 +179,8 @@ struct Thread {
     idle_since: Time,
     /// The next turn ends a sleep.
     woken: bool,
+    /// What somebody else took of its time since its turn began.
+    stalled: u64,
     worked: u64,
     turns: u64,
     woken_turns: u64,
@@ -346,15 +348,22 @@ impl<'a> Simulation<'a> {
                 Some(Event::Stall) => {
                     let thread = self.dice.below(self.threads.len() as u64) as u32;
                     let lasts = (self.system.costs.stalls.mean_us * 1e3 * self.dice.exponential()) as u64;
-                    // Who works keeps the processor; what is taken away then is in the availability.
-                    if !self.threads[thread as usize].active {
-                        self.threads[thread as usize].active = true;
-                        self.at(self.now + lasts, Event::Turn(thread));
-                    }
+                    self.stall(thread, lasts);
                     self.next_stall();
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Somebody else has the thread's processor for so long: one that works loses the time before its next turn.
+    fn stall(&mut self, thread: u32, lasts: u64) {
+        let state = &mut self.threads[thread as usize];
+        if state.active {
+            state.stalled += lasts;
+        } else {
+            state.active = true;
+            self.at(self.now + lasts, Event::Turn(thread));
         }
     }
 
@@ -445,6 +454,10 @@ impl<'a> Simulation<'a> {
 
     fn turn(&mut self, thread: u32) {
         let at = thread as usize;
+        let stalled = std::mem::take(&mut self.threads[at].stalled);
+        if stalled > 0 {
+            return self.at(self.now + stalled, Event::Turn(thread));
+        }
         let owes = thread < self.generators && !self.is_remote() && self.next_due[at] <= self.now && self.is_open();
         if self.threads[at].inbox.is_empty() && !owes {
             self.threads[at].active = false;
@@ -734,7 +747,17 @@ impl<'a> Simulation<'a> {
             }
             (bytes, upto) = (bytes + more, upto + 1);
         }
-        let took = (self.system.costs.flush_us(bytes, self.dice.unit()) * 1e3) as u64;
+        let costs = self.system.costs;
+        let mut took_us = costs.flush_us(bytes, self.dice.unit());
+        // On one machine the kernel's part of a log write shares the processors with the generator.
+        let here = !self.is_remote() && self.threads[..self.generators as usize].iter().any(|thread| thread.active);
+        took_us += if here { costs.flush_busy_us } else { 0.0 };
+        let log = costs.log_stalls;
+        // As many in the time that logs are busy as would come in so much time.
+        if log.per_second > 0.0 && self.dice.unit() < log.per_second * took_us / 1e6 {
+            took_us += log.mean_us * self.dice.exponential();
+        }
+        let took = (took_us * 1e3) as u64;
         let state = &mut self.members[member as usize];
         (state.in_flight, state.issued) = (true, upto);
         state.flush_time += took;

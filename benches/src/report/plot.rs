@@ -118,12 +118,45 @@ impl Plot {
             .with_context(|| format!("{} cannot be written", path.display()))
     }
 
-    /// Where lines seldom are: quantiles rise to the right, what is over time lies anywhere but at the begin.
-    fn legend(&self) -> SeriesLabelPosition {
-        match self.x.1 {
-            Scale::Quantile => SeriesLabelPosition::LowerRight,
-            Scale::Linear | Scale::Log => SeriesLabelPosition::UpperLeft,
-        }
+    /// The place for the legend that hides least of the lines.
+    fn legend(&self, x: &Axis, y: &Axis) -> SeriesLabelPosition {
+        use SeriesLabelPosition::{LowerLeft, LowerRight, MiddleLeft, MiddleRight, UpperLeft, UpperRight};
+        let (wide, high) = (0.3, 0.1 + 0.09 * self.series.len() as f64);
+        let middle = (0.5 - high / 2.0, 0.5 + high / 2.0);
+        let (top, bottom, left, right) = ((1.0 - high, 1.0), (0.0, high), (0.0, wide), (1.0 - wide, 1.0));
+        // The first of equally good ones is taken.
+        let places = [
+            (UpperLeft, left, top),
+            (UpperRight, right, top),
+            (LowerRight, right, bottom),
+            (LowerLeft, left, bottom),
+            (MiddleRight, right, middle),
+            (MiddleLeft, left, middle),
+        ];
+        let lines: Vec<Vec<(f64, f64)>> = self
+            .series
+            .iter()
+            .map(|series| {
+                let places = series.points.iter().map(|(at, value)| (x.share(*at), y.share(*value)));
+                places.filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
+            })
+            .collect();
+        let hidden = |across: (f64, f64), along: (f64, f64)| {
+            let inside = |from: (f64, f64), to: (f64, f64)| {
+                const STEPS: u32 = 24;
+                let way = (0..=STEPS).map(|step| f64::from(step) / f64::from(STEPS));
+                let at = way.map(|share| (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share));
+                let within = |value: f64, (low, high): (f64, f64)| (low..=high).contains(&value);
+                // By length, so that many points close together count no more than few.
+                let share = at.filter(|(x, y)| within(*x, across) && within(*y, along)).count() as f64;
+                share * (to.0 - from.0).hypot(to.1 - from.1).max(1e-3)
+            };
+            lines.iter().flat_map(|line| line.windows(2)).map(|pair| inside(pair[0], pair[1])).sum::<f64>()
+        };
+        let best = places
+            .into_iter()
+            .min_by(|(_, x, y), (_, other_x, other_y)| hidden(*x, *y).total_cmp(&hidden(*other_x, *other_y)));
+        best.map_or(UpperLeft, |(position, ..)| position)
     }
 
     fn draw_svg(&self, ground: Option<RGBColor>) -> anyhow::Result<String> {
@@ -148,6 +181,7 @@ impl Plot {
         let points = || self.series.iter().flat_map(|series| series.points.iter());
         let x = Axis::covering(self.x.1, points().map(|point| point.0));
         let y = Axis::covering(self.y.1, points().map(|point| point.1));
+        let legend = self.legend(&x, &y);
         let mut chart = builder.build_cartesian_2d(x, y).map_err(|error| wrong(&error))?;
         chart
             .configure_mesh()
@@ -181,7 +215,7 @@ impl Plot {
             let veil: RGBAColor = ground.map_or(TRANSPARENT, |ground| ground.mix(0.8));
             chart
                 .configure_series_labels()
-                .position(self.legend())
+                .position(legend)
                 .label_font(label)
                 .background_style(veil)
                 .border_style(TRANSPARENT)
@@ -226,6 +260,20 @@ mod tests {
         plot().png(&path).unwrap();
         assert!(std::fs::read(path).unwrap().starts_with(b"\x89PNG"));
         assert!(plot().png(&folder.path().join("nowhere/p.png")).is_err());
+    }
+
+    #[test]
+    fn a_legend_goes_where_no_line_is() {
+        let of = |points: &[(f64, f64)]| {
+            let all = [Series::new("one", points.to_vec()), Series::new("two", points.to_vec())];
+            let plot = Plot::new("p", "t", ("x", Scale::Linear), ("y", Scale::Linear)).with(all);
+            let axis = |of: fn(&(f64, f64)) -> f64| Axis::covering(Scale::Linear, points.iter().map(of));
+            plot.legend(&axis(|point| point.0), &axis(|point| point.1))
+        };
+        assert!(matches!(of(&[(0.0, 0.0), (1.0, 1.0)]), SeriesLabelPosition::UpperLeft));
+        assert!(matches!(of(&[(0.0, 1.0), (1.0, 0.0)]), SeriesLabelPosition::UpperRight));
+        assert!(matches!(of(&[(0.0, 1.0), (1.0, 1.0)]), SeriesLabelPosition::LowerRight));
+        assert!(matches!(of(&[]), SeriesLabelPosition::UpperLeft));
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 pub mod clean;
 pub mod compare;
+mod ensemble;
+pub mod failover;
 pub mod fanout;
 pub mod fill;
 pub mod flags;
 pub mod plan;
 pub mod progress;
+pub mod rejoin;
 pub mod run;
 pub mod sessions;
 pub mod sweep;

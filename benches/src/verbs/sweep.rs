@@ -33,7 +33,7 @@ pub struct SweepArgs {
     /// Stop when the answer is known to this share of itself, percent.
     #[arg(long, default_value_t = 4.0, value_name = "PERCENT")]
     precision: f64,
-    /// A rate that failed is tried again so many times, and fails if most tries do.
+    /// A rate that failed, and any rate near the answer, is tried again up to so many times; most tries decide.
     #[arg(long, default_value_t = 2)]
     repeats: u32,
     #[command(flatten)]
@@ -180,7 +180,7 @@ fn try_rates(
             let most = args.repeats / 2 + 1;
             match () {
                 () if failures >= most => break false,
-                () if tries - failures >= most || failures == 0 => break true,
+                () if tries - failures >= most || (failures == 0 && !search.near()) => break true,
                 () if tries > args.repeats => break false,
                 () => {}
             }

@@ -99,8 +99,28 @@ pub fn asks(servers: &Servers, count: u32, timeout: Duration, per_source: Option
 /// # Errors
 /// The server cannot be reached, or refuses.
 pub fn open_session(ask: &Ask) -> anyhow::Result<Session> {
-    granted(ask, begin(ask)?)
+    granted(ask, begin(ask, CONNECT_LIMIT)?, GRANT_LIMIT)
 }
+
+/// As [`open_session`], of a server that may take no longer than `limit` for each of connecting and granting.
+///
+/// # Errors
+/// As [`open_session`]; a session that no longer exists is told as [`Expired`].
+pub fn open_session_within(ask: &Ask, limit: Duration) -> anyhow::Result<Session> {
+    granted(ask, begin(ask, limit)?, limit)
+}
+
+/// A session that was to be attached to again, and that the server no longer knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired(pub i64);
+
+impl std::fmt::Display for Expired {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "session {:#x} has expired", self.0)
+    }
+}
+
+impl std::error::Error for Expired {}
 
 /// Opens sessions, in the order of `asks`, so that servers can grant many with one flush of their disk. If that takes long
 /// the first ones are pinged meanwhile, so replies to pings may be waiting to be read. `progress` hears of
@@ -117,10 +137,11 @@ pub fn open_many(asks: &[Ask], mut progress: impl FnMut(usize) -> anyhow::Result
             // One that has ended shows when it is used.
             sessions.iter_mut().for_each(|session| drop(session.ping()));
         }
-        let streams = batch.iter().map(begin).collect::<anyhow::Result<Vec<_>>>();
+        let streams = batch.iter().map(|ask| begin(ask, CONNECT_LIMIT)).collect::<anyhow::Result<Vec<_>>>();
         let streams = streams.with_context(|| format!("after {} sessions", sessions.len()))?;
         for (ask, stream) in batch.iter().zip(streams) {
-            let session = granted(ask, stream).with_context(|| format!("after {} sessions", sessions.len()))?;
+            let session =
+                granted(ask, stream, GRANT_LIMIT).with_context(|| format!("after {} sessions", sessions.len()))?;
             sessions.push(session);
         }
         progress(sessions.len())?;
@@ -133,12 +154,16 @@ pub fn open_many(asks: &[Ask], mut progress: impl FnMut(usize) -> anyhow::Result
 /// # Errors
 /// The server cannot be reached.
 pub fn connect(server: SocketAddr, source: Option<IpAddr>) -> anyhow::Result<TcpStream> {
+    connect_within(server, source, CONNECT_LIMIT)
+}
+
+fn connect_within(server: SocketAddr, source: Option<IpAddr>, limit: Duration) -> anyhow::Result<TcpStream> {
     let attempt = || -> std::io::Result<TcpStream> {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
         if let Some(source) = source {
             socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
-        socket.connect_timeout(&server.into(), CONNECT_LIMIT)?;
+        socket.connect_timeout(&server.into(), limit)?;
         socket.set_tcp_nodelay(true)?;
         Ok(socket.into())
     };
@@ -147,8 +172,8 @@ pub fn connect(server: SocketAddr, source: Option<IpAddr>) -> anyhow::Result<Tcp
     })
 }
 
-fn begin(ask: &Ask) -> anyhow::Result<TcpStream> {
-    let mut stream = connect(ask.server, ask.source)?;
+fn begin(ask: &Ask, limit: Duration) -> anyhow::Result<TcpStream> {
+    let mut stream = connect_within(ask.server, ask.source, limit)?;
     let (session, password) = ask.again.unwrap_or((0, [0; 16]));
     let mut out = Vec::with_capacity(64);
     request::connect(&mut out, i32::try_from(ask.timeout.as_millis()).unwrap_or(i32::MAX), session, &password);
@@ -156,10 +181,10 @@ fn begin(ask: &Ask) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-fn granted(ask: &Ask, mut stream: TcpStream) -> anyhow::Result<Session> {
+fn granted(ask: &Ask, mut stream: TcpStream, limit: Duration) -> anyhow::Result<Session> {
     let server = ask.server;
     let mut answer = || -> std::io::Result<Vec<u8>> {
-        stream.set_read_timeout(Some(GRANT_LIMIT))?;
+        stream.set_read_timeout(Some(limit))?;
         let mut length = [0; 4];
         stream.read_exact(&mut length)?;
         let mut body = vec![0; (u32::from_be_bytes(length) as usize).min(1024)];
@@ -180,7 +205,7 @@ fn granted(ask: &Ask, mut stream: TcpStream) -> anyhow::Result<Session> {
     let timeout_ms = i32::from_be_bytes(timeout);
     if timeout_ms <= 0 {
         match ask.again {
-            Some((id, _)) => bail!("{server} says that session {id:#x} has expired"),
+            Some((id, _)) => return Err(Expired(id)).with_context(|| format!("{server} refused it")),
             None => bail!("{server} refused a session"),
         }
     }
@@ -205,12 +230,23 @@ pub fn four_letter(server: SocketAddr, word: &str) -> anyhow::Result<String> {
 /// # Errors
 /// It cannot be asked.
 pub fn role(server: SocketAddr) -> anyhow::Result<String> {
+    Ok(standing(server)?.0)
+}
+
+/// Its role, and the last zxid that it has applied.
+///
+/// # Errors
+/// It cannot be asked, or does not serve.
+pub fn standing(server: SocketAddr) -> anyhow::Result<(String, u64)> {
     let answer = four_letter(server, "srvr")?;
-    let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "));
-    let mode = mode.with_context(|| {
+    let field = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let told = || {
+        let zxid = field("Zxid: ")?.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok())?;
+        Some((field("Mode: ")?.to_owned(), zxid))
+    };
+    told().with_context(|| {
         format!("{server} does not tell its role (allow the word: 4lw.commands.whitelist=srvr): {:?}", answer.trim())
-    })?;
-    Ok(mode.trim().to_owned())
+    })
 }
 
 /// The servers that a target means.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accidents;
+mod ensembles;
 mod measuring;
 mod planning;
 mod support;

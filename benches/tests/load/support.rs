@@ -58,24 +58,7 @@ impl Fixture {
 
     /// Names of the children of a node, if there is such a node.
     pub fn children(&self, path: &str) -> Option<Vec<String>> {
-        use benches::driver::Bulk;
-        use benches::wire::request;
-        use net::proto::OpCode;
-        let mut bulk = Bulk::open(&self.servers(), 1, 1, &Stop::default()).unwrap();
-        let (mut error, mut names) = (0, Vec::new());
-        let list = |_, xid, out: &mut Vec<u8>| request::read(out, xid, OpCode::GetChildren, path.as_bytes(), false);
-        bulk.all(1, list, |answer| {
-            error = answer.error;
-            if error == 0 {
-                let mut reader = engine::jute::Reader::new(answer.body);
-                let all = reader.vector(|reader| Ok(reader.string()?.map(|name| name.into_owned()))).unwrap();
-                names = all.into_iter().flatten().flatten().collect();
-            }
-            Ok(())
-        })
-        .unwrap();
-        bulk.close().unwrap();
-        (error == 0).then_some(names)
+        children(&self.servers(), path)
     }
 
     /// Waits until a run that creates is under way: until its first folder for new nodes holds something.
@@ -86,6 +69,122 @@ impl Fixture {
             (!created.is_empty()).then_some(())
         });
     }
+}
+
+/// Three servers, each started by a shell script, so that a command can start it again; all are killed in the end.
+pub struct Ensemble {
+    folder: TempDir,
+    ports: Vec<u16>,
+}
+
+impl Ensemble {
+    pub fn new() -> Ensemble {
+        let folder = tempfile::tempdir().unwrap();
+        let ports: Vec<u16> = (0..9).map(|_| free_port()).collect();
+        let members: String = ports
+            .chunks(3)
+            .zip(1..)
+            .map(|(ports, id): (_, u32)| {
+                format!("server.{id}=127.0.0.1:{}:{}:participant;127.0.0.1:{}\n", ports[1], ports[2], ports[0])
+            })
+            .collect();
+        let ports: Vec<u16> = ports.chunks(3).map(|ports| ports[0]).collect();
+        for (port, id) in ports.iter().zip(1..) {
+            let home = folder.path().join(port.to_string());
+            std::fs::create_dir_all(home.join("data")).unwrap();
+            std::fs::write(home.join("data/myid"), format!("{id}\n")).unwrap();
+            let data = home.join("data").display().to_string();
+            let config = format!(
+                "tickTime=1000\ninitLimit=60\nsyncLimit=30\nmaxClientCnxns=0\nmaxSessionTimeout=600000\n\
+                 admin.enableServer=false\n4lw.commands.whitelist=*\ndataDir={data}\n{members}"
+            );
+            std::fs::write(home.join("zoo.cfg"), config).unwrap();
+        }
+        let script = format!(
+            "cd {}/${{SERVER##*:}} || exit 1\n{} serve zoo.cfg --shard-cores 1 </dev/null >>log 2>&1 &\necho $! >pid\n",
+            folder.path().display(),
+            ringkeeper().display()
+        );
+        std::fs::write(folder.path().join("start.sh"), script).unwrap();
+        let ensemble = Ensemble { folder, ports };
+        for server in ensemble.servers().addresses() {
+            let mut start = Command::new("sh");
+            start.args(["-c", &ensemble.start_command()]).env("SERVER", server.to_string());
+            assert!(start.status().unwrap().success());
+        }
+        ensemble
+    }
+
+    pub fn servers(&self) -> Servers {
+        let hosts: Vec<String> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        hosts.join(",").parse().unwrap()
+    }
+
+    /// Starts the server whose address is in `SERVER`.
+    pub fn start_command(&self) -> String {
+        format!("sh {}/start.sh", self.folder.path().display())
+    }
+
+    /// Runs the program to its end, and returns the JSON.
+    pub fn report(&self, words: &[&str]) -> (Output, Value) {
+        let out = self.folder.path().join("out");
+        let mut command = program(words);
+        command.args(["--servers", &self.servers().to_string()]).arg("--out").arg(&out);
+        let output = command.output().unwrap();
+        assert!(out.join("report.json").exists(), "{}", text(&output.stderr));
+        (output, report(&out))
+    }
+
+    /// Whether there is anything that a run made.
+    pub fn holds_something(&self) -> bool {
+        children(&self.servers(), "/ringkeeper-load").is_some()
+    }
+}
+
+impl Drop for Ensemble {
+    fn drop(&mut self) {
+        for port in &self.ports {
+            let pid = std::fs::read_to_string(self.folder.path().join(port.to_string()).join("pid"));
+            if let Some(pid) = pid.ok().and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?)) {
+                // One that has ended is what is wanted.
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// A port that nobody listens on, below the range that the kernel gives to outgoing connections.
+fn free_port() -> u16 {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    wait_for("a free port", || {
+        let offset = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + (offset % 12_000) as u16;
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok().then_some(port)
+    })
+}
+
+/// Names of the children of a node, if there is such a node.
+fn children(servers: &Servers, path: &str) -> Option<Vec<String>> {
+    use benches::driver::Bulk;
+    use benches::wire::request;
+    use net::proto::OpCode;
+    let mut bulk = Bulk::open(servers, 1, 1, &Stop::default()).unwrap();
+    let (mut error, mut names) = (0, Vec::new());
+    let list = |_, xid, out: &mut Vec<u8>| request::read(out, xid, OpCode::GetChildren, path.as_bytes(), false);
+    bulk.all(1, list, |answer| {
+        error = answer.error;
+        if error == 0 {
+            let mut reader = engine::jute::Reader::new(answer.body);
+            let all = reader.vector(|reader| Ok(reader.string()?.map(|name| name.into_owned()))).unwrap();
+            names = all.into_iter().flatten().flatten().collect();
+        }
+        Ok(())
+    })
+    .unwrap();
+    bulk.close().unwrap();
+    (error == 0).then_some(names)
 }
 
 /// The program with these words.

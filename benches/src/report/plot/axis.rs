@@ -34,6 +34,11 @@ impl Axis {
         }
     }
 
+    /// Where a value stands, from 0 to 1.
+    pub(super) fn share(&self, value: f64) -> f64 {
+        (place(self.scale, value) - self.low) / (self.high - self.low)
+    }
+
     fn linear_points(&self) -> Vec<f64> {
         let rough = (self.high - self.low) / LABELS;
         let power = 10_f64.powf(rough.log10().floor());

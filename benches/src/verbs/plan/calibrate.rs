@@ -38,13 +38,19 @@ const BATCHES: [(&str, u32, u32); 12] = [
 const OPERATIONS: [&str; 8] =
     ["exists", "children", "sync", "create", "create=1,delete=1", "create_ephemeral", "create_sequential", "multi"];
 const OPERATION_AT: (u32, u32) = (50, 4);
-/// Values of the runs that tell what size costs, and their keys.
+/// Values of the runs that tell what size costs, their keys, mixes, and connections.
 const LONG: u32 = 16_384;
 const LONG_KEYS: u64 = 200;
+const SIZED: [&str; 3] = ["get", "create", "set"];
+const SIZED_AT: (u32, u32) = (16, 2);
 /// Rate of an open loop between whose requests everything sleeps.
 const SLEEPY_RATE: f64 = 500.0;
-/// Share of the closed loop's rate at which stalls show.
-const CALM: f64 = 0.15;
+/// Open loops that tell how latency grows with the load: at these shares of what a closed loop with the same mix, so many
+/// connections and unanswered requests reached.
+const LOADED: [(&str, u32, u32, f64); 5] =
+    [("get", 50, 1, 0.15), ("get", 50, 1, 0.4), ("get", 50, 1, 0.7), ("set", 50, 1, 0.3), ("set", 50, 1, 0.6)];
+/// Open loops are measured so many times as long: their tail counts.
+const OPEN_TIMES: u32 = 2;
 
 /// Runs of each workload; the median of each figure counts. Other work of the machine and its host shows in single runs.
 const REPEATS: usize = 3;
@@ -66,10 +72,10 @@ pub(super) fn main(args: &PlanArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let conditions = conditions(&target, args.seed);
     let line = Line::new("calibrate");
     let memory = memory(&target, stop, &line)?;
-    let mut runs = Runs { target: &target, stop, line: &line, done: 0, seen: Vec::new() };
+    let mut runs = Runs { target: &target, stop, line: &line, done: 0, steps: Vec::new() };
     let disk = runs.all()?;
     line.say("fitting");
-    let seen = runs.seen;
+    let seen = runs.seen()?;
     let costs = fit(&seen)?;
     let points = seen.iter().map(|seen| {
         let predicted = predict(&costs, &seen.workload, Setting::here());
@@ -89,7 +95,7 @@ pub(super) fn main(args: &PlanArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     deliver(&report::calibration(&calibration)?, &args.output, stop)
 }
 
-fn describe(workload: &Workload) -> String {
+pub(super) fn describe(workload: &Workload) -> String {
     let values = workload.values.mean();
     let size = if values == 100.0 { String::new() } else { format!(", {values:.0} bytes") };
     match workload.asked_rate() {
@@ -98,88 +104,127 @@ fn describe(workload: &Workload) -> String {
     }
 }
 
+/// One workload of the calibration, and what its runs showed.
+struct Step {
+    purpose: Purpose,
+    workload: Workload,
+    seen: Vec<Observation>,
+    /// Bytes that each operation put on the disk.
+    bytes: Vec<f64>,
+}
+
+impl Step {
+    fn new(purpose: Purpose, workload: Workload) -> Step {
+        Step { purpose, workload, seen: Vec::new(), bytes: Vec::new() }
+    }
+
+    fn median_rate(&self) -> f64 {
+        median(self.seen.iter().map(|seen| seen.rate).collect())
+    }
+}
+
+/// All runs in rounds, so that the repeats of each are minutes apart: what keeps the machine busy for a while spoils one of
+/// them, not all.
 struct Runs<'a> {
     target: &'a Target,
     stop: &'a Stop,
     line: &'a Line,
     done: usize,
-    seen: Vec<Observation>,
+    steps: Vec<Step>,
 }
 
 impl Runs<'_> {
     fn all(&mut self) -> anyhow::Result<DiskCosts> {
-        let short = self.target.workload("get", 1, 1)?;
-        let disk_short = self.on_stage(&short, |runs, stage| {
-            let mut bytes_per_write = 0.0;
-            for (mix, connections, outstanding) in BATCHES {
-                let workload = runs.target.workload(mix, connections, outstanding)?;
-                bytes_per_write = runs.run(stage, Purpose::Batches, &workload)?;
-            }
-            for mix in OPERATIONS {
-                let (connections, outstanding) = OPERATION_AT;
-                runs.run(stage, Purpose::Operation, &runs.target.workload(mix, connections, outstanding)?)?;
-            }
-            let fastest = runs.seen.iter().filter(|seen| seen.workload.outstanding == 1).map(|seen| seen.rate);
-            let calm = CALM * fastest.fold(1.0, f64::max);
-            for (purpose, rate, times) in [(Purpose::DeepSleep, SLEEPY_RATE, 2), (Purpose::Stalls, calm, 3)] {
-                let plain = runs.target.workload("get", 50, 1000)?;
-                let load = Load::Open { schedule: Schedule::fixed(rate)?, poisson: false };
-                let measure = Span(plain.measure.0 * times);
-                runs.run(stage, purpose, &Workload { load, measure, ..plain })?;
-            }
-            Ok(bytes_per_write)
-        })?;
+        let target = self.target;
+        let short = target.workload("get", 1, 1)?;
         let long =
             |workload: Workload, bytes: u32| Workload { values: ValueSizes::Fixed(bytes), keys: LONG_KEYS, ..workload };
-        let stage_of = long(short, LONG);
-        let disk_long = self.on_stage(&stage_of, |runs, stage| {
-            let mut bytes_per_write = 0.0;
-            for mix in ["get", "create", "set"] {
-                bytes_per_write = runs.run(stage, Purpose::Size, &long(runs.target.workload(mix, 16, 2)?, LONG))?;
-            }
-            Ok(bytes_per_write)
-        })?;
+        let closed = |purpose, mix: &str, (connections, outstanding)| -> anyhow::Result<Step> {
+            Ok(Step::new(purpose, target.workload(mix, connections, outstanding)?))
+        };
+        for (mix, connections, outstanding) in BATCHES {
+            self.steps.push(closed(Purpose::Batches, mix, (connections, outstanding))?);
+        }
+        for mix in OPERATIONS {
+            self.steps.push(closed(Purpose::Operation, mix, OPERATION_AT)?);
+        }
+        for mix in SIZED {
+            let Step { purpose, workload, .. } = closed(Purpose::Size, mix, SIZED_AT)?;
+            self.steps.push(Step::new(purpose, long(workload, LONG)));
+        }
+        let mut stages = vec![Stage::prepare(&short, self.stop)?];
+        let result = Stage::prepare(&long(short, LONG), self.stop).and_then(|stage| {
+            stages.push(stage);
+            (0..REPEATS).try_for_each(|round| self.round(round, &stages))
+        });
+        self.line.say("cleaning up");
+        let cleaned = stages.into_iter().map(Stage::clean).collect::<anyhow::Result<Vec<_>>>();
+        result?;
+        cleaned?;
+        let bytes = |purpose: Purpose| {
+            let last = self.steps.iter().rfind(|step| step.purpose == purpose);
+            last.map_or(0.0, |step| median(step.bytes.clone()))
+        };
+        let (disk_short, disk_long) = (bytes(Purpose::Batches), bytes(Purpose::Size));
         let value_byte = ((disk_long - disk_short) / f64::from(LONG - VALUE)).max(1.0);
         let write = (disk_short - f64::from(VALUE) * value_byte).max(0.0);
         Ok(DiskCosts { write, value_byte, znode: write / COPIES, empty: 32.0 * 1024.0 * 1024.0 })
     }
 
-    fn on_stage<T>(
-        &mut self,
-        workload: &Workload,
-        work: impl FnOnce(&mut Self, &Stage) -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
-        self.line.say("making keys");
-        let stage = Stage::prepare(workload, self.stop)?;
-        let result = work(self, &stage);
-        self.line.say("cleaning up");
-        let cleaned = stage.clean();
-        let result = result?;
-        cleaned?;
-        Ok(result)
+    fn round(&mut self, round: usize, stages: &[Stage]) -> anyhow::Result<()> {
+        let mut at = 0;
+        while at < self.steps.len() {
+            let stage = &stages[usize::from(self.steps[at].purpose == Purpose::Size)];
+            self.run(round, at, stage)?;
+            at += 1;
+            if round == 0 && at == BATCHES.len() + OPERATIONS.len() + SIZED.len() {
+                self.add_open_loops()?;
+            }
+        }
+        Ok(())
     }
 
-    /// A workload, some times. Returns the bytes that each operation put on the disk, the median.
-    fn run(&mut self, stage: &Stage, purpose: Purpose, workload: &Workload) -> anyhow::Result<f64> {
-        const ALL: usize = BATCHES.len() + OPERATIONS.len() + 5;
-        self.done += 1;
-        self.line.part(&format!("{} of {ALL}: {}", self.done, describe(workload)));
-        let (mut seen, mut bytes) = (Vec::with_capacity(REPEATS), Vec::with_capacity(REPEATS));
-        for _ in 0..REPEATS {
-            self.stop.check()?;
-            let before = written_bytes(self.target.process);
-            let outcome = complete(run(stage, workload, Some(self.target.process), self.stop, &mut |progress| {
-                self.line.run(progress)
-            })?)?;
-            let after = written_bytes(self.target.process);
-            seen.push(observation(purpose, workload, &outcome)?);
-            let all = outcome.rate * (workload.warm_up.0 + workload.measure.0).as_secs_f64();
-            bytes.push(
-                before.zip(after).map_or(0.0, |(before, after)| after.saturating_sub(before) as f64 / all.max(1.0)),
-            );
+    /// Open loops, whose rates follow from what the closed loops of the first round reached.
+    fn add_open_loops(&mut self) -> anyhow::Result<()> {
+        let reached = |mix: &str, connections: u32, outstanding: u32| {
+            let at = BATCHES.iter().position(|known| *known == (mix, connections, outstanding));
+            at.map_or(SLEEPY_RATE, |at| self.steps[at].median_rate())
+        };
+        let mut rates = vec![(Purpose::DeepSleep, "get", SLEEPY_RATE, false)];
+        for (mix, connections, outstanding, share) in LOADED {
+            rates.push((Purpose::Loaded, mix, share * reached(mix, connections, outstanding), true));
         }
-        self.seen.push(Observation::median(&seen).context("nothing was run")?);
-        Ok(median(bytes))
+        for (purpose, mix, rate, poisson) in rates {
+            let plain = self.target.workload(mix, 50, 1000)?;
+            let load = Load::Open { schedule: Schedule::fixed(rate.floor().max(1.0))?, poisson };
+            let measure = Span(plain.measure.0 * OPEN_TIMES);
+            self.steps.push(Step::new(purpose, Workload { load, measure, ..plain }));
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, round: usize, at: usize, stage: &Stage) -> anyhow::Result<()> {
+        const ALL: usize = REPEATS * (BATCHES.len() + OPERATIONS.len() + SIZED.len() + LOADED.len() + 1);
+        self.done += 1;
+        let Step { purpose, workload, .. } = &self.steps[at];
+        self.line.part(&format!("{} of {ALL}: {}", self.done, describe(workload)));
+        self.stop.check()?;
+        let before = written_bytes(self.target.process);
+        let outcome = complete(run(stage, workload, Some(self.target.process), self.stop, &mut |progress| {
+            self.line.run(progress)
+        })?)?;
+        let after = written_bytes(self.target.process);
+        let seen = observation(*purpose, workload, &outcome)?;
+        let all = outcome.rate * (workload.warm_up.0 + workload.measure.0).as_secs_f64();
+        let bytes = before.zip(after).map_or(0.0, |(before, after)| after.saturating_sub(before) as f64 / all.max(1.0));
+        debug_assert_eq!(self.steps[at].seen.len(), round);
+        self.steps[at].seen.push(seen);
+        self.steps[at].bytes.push(bytes);
+        Ok(())
+    }
+
+    fn seen(&self) -> anyhow::Result<Vec<Observation>> {
+        self.steps.iter().map(|step| Observation::median(&step.seen).context("nothing was run")).collect()
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn of(args: &PlanArgs) -> anyhow::Result<Target> {
-        let (measure, seed) = (args.measure, args.seed);
+        let (measure, seed) = (args.span(), args.seed);
         if let Some(servers) = &args.servers {
             let address = servers.addresses()[0];
             // Also tells one that cannot be reached.

@@ -1,13 +1,14 @@
 //! Predictions for workloads that the calibration has not seen, held against runs.
 
-use super::calibrate::complete;
+use super::calibrate::{complete, describe};
 use super::target::Target;
 use super::{PlanArgs, conditions, deliver, report};
 use crate::driver::{Stage, run};
-use crate::plan::{Calibration, Setting, ceiling, predict};
+use crate::plan::{Calibration, Setting, ceiling, median, predict};
 use crate::stop::Stop;
 use crate::verbs::progress::Line;
-use crate::workload::{Load, Schedule, Span, Workload};
+use crate::workload::{Load, Schedule, Workload};
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
@@ -24,8 +25,11 @@ const WORKLOADS: [(&str, u32, u32, &str); 10] = [
     ("get", 10, 1, "4000"),
     ("create=1,set=1", 80, 2, "100"),
 ];
-/// Share of the predicted ceiling at which latency is compared.
-const LOADED: f64 = 0.5;
+/// Latency is compared in an open loop at this share of what a closed loop with one unanswered request on each connection was
+/// measured to reach.
+pub(super) const LOADED: f64 = 0.5;
+/// Closed loops of the calibration that are run again.
+const REFERENCES: [(&str, u32, u32); 2] = [("get", 50, 1), ("set", 50, 1)];
 /// What a prediction may be wrong by.
 pub(super) const CEILING_GOAL: f64 = 0.15;
 pub(super) const P50_GOAL: f64 = 0.15;
@@ -68,68 +72,147 @@ pub(super) struct Row {
     pub(super) p99_us: Compared,
 }
 
+/// A workload under verification.
+struct Case {
+    name: String,
+    workload: Workload,
+    stage: Stage,
+    /// Rate of the open loop, which follows from what the first round measured.
+    asked_rate: f64,
+    rates: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+}
+
+impl Case {
+    fn open_loop(&self) -> anyhow::Result<Workload> {
+        let load = Load::Open { schedule: Schedule::fixed(self.asked_rate)?, poisson: true };
+        Ok(Workload { load, outstanding: 1000, ..self.workload.clone() })
+    }
+
+    /// The predictions know nothing of the measurements but the rate of the open loop.
+    fn row(&self, calibration: &Calibration) -> anyhow::Result<Row> {
+        let top = ceiling(&calibration.costs, &self.workload, Setting::here());
+        let expected = predict(&calibration.costs, &self.open_loop()?, Setting::here());
+        Ok(Row {
+            workload: self.name.clone(),
+            ceiling: Compared::new(top.rate, self.rates.clone(), CEILING_GOAL),
+            asked_rate: self.asked_rate,
+            p50_us: Compared::new(expected.p50_us, self.p50.clone(), P50_GOAL),
+            p99_us: Compared::new(expected.p99_us, self.p99.clone(), P99_GOAL),
+        })
+    }
+}
+
 pub(super) fn main(args: &PlanArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let calibration = Calibration::read(&args.calibration)?;
+    if let Some(wrong) = args.only.iter().find(|number| !(1..=WORKLOADS.len()).contains(number)) {
+        bail!("--only {wrong}: workloads are numbered from 1 to {}", WORKLOADS.len());
+    }
     let target = Target::of(args)?;
     let conditions = conditions(&target, args.seed);
     let line = Line::new("verify");
-    let (mut rows, mut ended) = (Vec::new(), None);
-    for (number, (mix, connections, outstanding, values)) in WORKLOADS.into_iter().enumerate() {
-        let workload = Workload { values: values.parse()?, ..target.workload(mix, connections, outstanding)? };
-        let name = format!("{mix}, {connections} x {outstanding}, {values} bytes");
-        line.part(&format!("{} of {}: {name}", number + 1, WORKLOADS.len()));
-        match row(args, &calibration, &target, name, &workload, stop, &line) {
-            Ok(row) => rows.push(row),
-            Err(error) if !rows.is_empty() => {
-                ended = Some(format!("{error:#}"));
-                break;
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    let (mut cases, mut references) = (Vec::new(), Vec::new());
+    let ended = match measure(args, &target, stop, &line, &mut cases, &mut references) {
+        Err(error) if cases.iter().any(|case| !case.p99.is_empty()) => Some(format!("{error:#}")),
+        measured => measured.map(|()| None)?,
+    };
+    line.say("predicting");
+    let rows: Vec<Row> = cases
+        .iter()
+        .filter(|case| !case.p99.is_empty())
+        .map(|case| case.row(&calibration))
+        .collect::<anyhow::Result<_>>()?;
+    let cleaned = cases.into_iter().map(|case| case.stage.clean()).collect::<anyhow::Result<Vec<_>>>();
     drop(line);
-    deliver(&report::verification(&rows, ended, &calibration, conditions)?, &args.output, stop)
+    let drifts = references.iter().filter_map(|(what, rates)| drift(&calibration, what, rates)).collect::<Vec<_>>();
+    let code =
+        deliver(&report::verification(&rows, &drifts, ended.clone(), &calibration, conditions)?, &args.output, stop)?;
+    if ended.is_none() {
+        cleaned?;
+    }
+    Ok(code)
 }
 
-fn row(
+/// A workload of the calibration, run once more: how fast the machine is now, against then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Drift {
+    pub(super) workload: String,
+    pub(super) calibrated_rate: f64,
+    pub(super) rate: f64,
+}
+
+fn drift(calibration: &Calibration, what: &str, rates: &[f64]) -> Option<Drift> {
+    let point = calibration.points.iter().find(|point| point.what == what)?;
+    (!rates.is_empty()).then(|| Drift {
+        workload: what.to_owned(),
+        calibrated_rate: point.rate.0,
+        rate: median(rates.to_vec()),
+    })
+}
+
+/// All runs, in rounds: the repeats of a workload are minutes apart, so that their spread is the machine's.
+fn measure(
     args: &PlanArgs,
-    calibration: &Calibration,
     target: &Target,
-    name: String,
-    workload: &Workload,
     stop: &Stop,
     line: &Line,
-) -> anyhow::Result<Row> {
-    // Predicted before anything of it is measured.
-    let top = ceiling(&calibration.costs, workload, Setting::here());
-    let asked_rate = (LOADED * top.rate).floor().max(1.0);
-    let load = Load::Open { schedule: Schedule::fixed(asked_rate)?, poisson: true };
-    let measure = Span(2 * workload.measure.0);
-    let open = Workload { load, outstanding: 1000, measure, ..workload.clone() };
-    let expected = predict(&calibration.costs, &open, Setting::here());
-    let (mut rates, mut p50, mut p99) = (Vec::new(), Vec::new(), Vec::new());
-    let stage = Stage::prepare(workload, stop)?;
-    let measured = (0..args.repeats).try_for_each(|_| -> anyhow::Result<()> {
-        let one = |workload: &Workload| {
-            stop.check()?;
-            complete(run(&stage, workload, Some(target.process), stop, &mut |progress| line.run(progress))?)
-        };
-        rates.push(one(workload)?.rate);
-        let outcome = one(&open)?;
-        p50.push(outcome.quantile_us(0.5));
-        p99.push(outcome.quantile_us(0.99));
+    cases: &mut Vec<Case>,
+    references: &mut Vec<(String, Vec<f64>)>,
+) -> anyhow::Result<()> {
+    line.say("making keys");
+    for (number, (mix, connections, outstanding, values)) in (1..).zip(WORKLOADS) {
+        if !args.only.is_empty() && !args.only.contains(&number) {
+            continue;
+        }
+        let workload = Workload { values: values.parse()?, ..target.workload(mix, connections, outstanding)? };
+        cases.push(Case {
+            name: format!("{number}: {mix}, {connections} x {outstanding}, {values} bytes"),
+            stage: Stage::prepare(&workload, stop)?,
+            workload,
+            asked_rate: 0.0,
+            rates: Vec::new(),
+            p50: Vec::new(),
+            p99: Vec::new(),
+        });
+    }
+    let plain = Stage::prepare(&target.workload("get", 1, 1)?, stop)?;
+    let one = |stage: &Stage, workload: &Workload| {
+        stop.check()?;
+        complete(run(stage, workload, Some(target.process), stop, &mut |progress| line.run(progress))?)
+    };
+    let measured = (1..=args.repeats).try_for_each(|round| -> anyhow::Result<()> {
+        for case in cases.iter_mut() {
+            line.part(&format!("round {round} of {}: {}", args.repeats, case.name));
+            let rate = one(&case.stage, &case.workload)?.rate;
+            if round == 1 {
+                // An open loop sends every request in a message of its own: a rate that messages of several carry with
+                // ease may be more than it can.
+                let single = match case.workload.outstanding {
+                    1 => rate,
+                    _ => one(&case.stage, &Workload { outstanding: 1, ..case.workload.clone() })?.rate,
+                };
+                case.asked_rate = (LOADED * single.min(rate)).floor().max(1.0);
+            }
+            let outcome = one(&case.stage, &case.open_loop()?)?;
+            case.rates.push(rate);
+            case.p50.push(outcome.quantile_us(0.5));
+            case.p99.push(outcome.quantile_us(0.99));
+        }
+        for (place, (mix, connections, outstanding)) in REFERENCES.into_iter().enumerate() {
+            let workload = target.workload(mix, connections, outstanding)?;
+            let what = describe(&workload);
+            line.part(&format!("round {round} of {}: {what}, as calibrated", args.repeats));
+            let rate = one(&plain, &workload)?.rate;
+            if references.len() <= place {
+                references.push((what, Vec::new()));
+            }
+            references[place].1.push(rate);
+        }
         Ok(())
     });
-    let cleaned = stage.clean();
-    measured?;
-    cleaned?;
-    Ok(Row {
-        workload: name,
-        ceiling: Compared::new(top.rate, rates, CEILING_GOAL),
-        asked_rate,
-        p50_us: Compared::new(expected.p50_us, p50, P50_GOAL),
-        p99_us: Compared::new(expected.p99_us, p99, P99_GOAL),
-    })
+    plain.clean()?;
+    measured
 }
 
 #[cfg(test)]
