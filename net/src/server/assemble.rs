@@ -14,7 +14,7 @@ use super::admission::{Admission, AdmissionLimits};
 use super::client_port::ClientPlace;
 use super::clock::Clock;
 use super::context::Context;
-use super::core_loop::{Core, CoreParts};
+use super::core_loop::{Core, CoreFailure, CoreParts};
 use super::data_dir::{DataDir, DataDirError};
 use super::mail::Mail;
 use super::marks::Marks;
@@ -77,7 +77,7 @@ pub enum StartError {
 }
 
 /// How a core ended.
-type CoreEnd = Result<(), String>;
+type CoreEnd = Result<(), CoreFailure>;
 
 /// What a core needs to know of the others before it can run.
 struct Wiring {
@@ -245,11 +245,19 @@ impl Cores {
         });
         let mut failure = None;
         for _ in 0..self.threads.len() {
-            let end = self.ends.recv().unwrap_or_else(|_| Err("a core's thread has died".into()));
-            if let Err(why) = end {
+            match self.ends.recv() {
+                Ok(Ok(())) => {}
+                // Whoever was deserted may say so before the one that failed says why.
+                Ok(Err(CoreFailure::Deserted)) => failure = Some(CoreFailure::Deserted.to_string()),
                 // One core alone can serve nobody: the others end as well, without waiting for it.
-                failure.get_or_insert(why);
-                break;
+                Ok(Err(CoreFailure::Own(why))) => {
+                    failure = Some(why);
+                    break;
+                }
+                Err(_) => {
+                    failure = Some("a core's thread has died".into());
+                    break;
+                }
             }
         }
         handle.close();

@@ -85,6 +85,23 @@ pub struct CoreParts {
     pub acls: AclTable,
 }
 
+/// Why a core ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreFailure {
+    /// Something of its own failed.
+    #[error("{0}")]
+    Own(String),
+    /// Another core did, which knows why.
+    #[error("another core has ended")]
+    Deserted,
+}
+
+impl From<String> for CoreFailure {
+    fn from(why: String) -> CoreFailure {
+        CoreFailure::Own(why)
+    }
+}
+
 /// One core.
 pub struct Core {
     pub(super) context: Arc<Context>,
@@ -180,7 +197,7 @@ impl Core {
     ///
     /// # Errors
     /// Why the server cannot go on: the disk, the ring, or another core.
-    pub fn run(mut self) -> Result<(), String> {
+    pub fn run(mut self) -> Result<(), CoreFailure> {
         if let Some(role) = &mut self.parts.role {
             role.serve(self.clock.now(), &mut self.reactor, &mut self.parts.post)?;
         }
@@ -817,7 +834,7 @@ impl Core {
         }
     }
 
-    fn end_of_turn(&mut self) -> Result<(), String> {
+    fn end_of_turn(&mut self) -> Result<(), CoreFailure> {
         self.parts.post.flush();
         let Parts { shard, post, .. } = &mut self.parts;
         if let Some(shard) = shard {
@@ -828,14 +845,14 @@ impl Core {
             role.end_of_turn(&self.clock, &mut self.reactor, &mut self.parts.post);
             if let Some(why) = role.failure() {
                 error!("{why}");
-                return Err(format!("{why}. Nothing more is acknowledged"));
+                return Err(CoreFailure::Own(format!("{why}. Nothing more is acknowledged")));
             }
         }
         if self.parts.post.has_lost_a_core() {
             // In a shutdown the replication role's core ends first; the word of it may still be in the mailbox.
             self.drain_mail()?;
             if self.stopping.is_none() {
-                return Err("another core has ended".into());
+                return Err(CoreFailure::Deserted);
             }
             self.role_done = true;
         }
