@@ -226,8 +226,9 @@ fn replay_directory(context: &Context, is_member: bool) -> Result<Replayed, Rest
     Ok(Replayed { role, shards, acls, log })
 }
 
-/// Bytes of recent transactions that a member keeps in memory for those that lag.
-const HISTORY_BYTES: usize = 32 << 20;
+/// Bytes of recent transactions that a member keeps in memory for those that lag; older ones come from the log. Few enough
+/// to stay in a processor's cache: a list of 32 MiB has every new transaction written to memory that has gone cold.
+const HISTORY_BYTES: usize = 4 << 20;
 /// Bytes of log segments that a member keeps on disk for them: 100,000 transactions even if each had a block of its own.
 const KEEP_BYTES: u64 = 512 << 20;
 
