@@ -4,6 +4,7 @@
 mod config_files;
 mod dialer;
 mod epochs;
+mod gather;
 mod incoming;
 mod log_reads;
 mod member;

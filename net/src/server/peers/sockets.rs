@@ -4,6 +4,7 @@
 //! socket has gone is dropped, and the member has been told.
 
 use super::dialer::{Dial, Dialer};
+use super::gather::Gather;
 use crate::server::mail::Mail;
 use bytes::Bytes;
 use hardware::listen::{bind_listener, set_keepalive, set_nodelay};
@@ -72,6 +73,8 @@ pub struct PeerSockets {
     by_peer: HashMap<Peer, SocketId>,
     /// Bytes handed to a socket and not known to be written.
     handed: HashMap<SocketId, usize>,
+    /// What waits for the end of the turn.
+    gathered: Gather<SocketId>,
     election: Vec<ListenerId>,
     quorum: Vec<ListenerId>,
     /// The election port has moved and could not be opened: when to try again.
@@ -89,6 +92,7 @@ impl PeerSockets {
             by_socket: HashMap::new(),
             by_peer: HashMap::new(),
             handed: HashMap::new(),
+            gathered: Gather::default(),
             election: Vec::new(),
             quorum: Vec::new(),
             bind_at: None,
@@ -255,13 +259,24 @@ impl PeerSockets {
         self.by_socket.get(&socket).copied()
     }
 
-    /// Sends; does nothing when the peer has gone.
+    /// Sends by [`PeerSockets::flush`] at the latest; does nothing when the peer has gone.
     pub fn send(&mut self, peer: Peer, bytes: Bytes, reactor: &mut Reactor) {
-        if let Some(socket) = self.by_peer.get(&peer) {
-            *self.handed.entry(*socket).or_default() += bytes.len();
-            // Copied only if somebody else is sent the same.
-            reactor.send(*socket, bytes.into());
+        let Some(socket) = self.by_peer.get(&peer).copied() else { return };
+        for bytes in self.gathered.add(socket, bytes).into_iter().flatten() {
+            self.hand(socket, bytes, reactor);
         }
+    }
+
+    /// Hands the sockets what has been gathered for them. Call at the end of a turn.
+    pub fn flush(&mut self, reactor: &mut Reactor) {
+        while let Some((socket, bytes)) = self.gathered.pop() {
+            self.hand(socket, bytes, reactor);
+        }
+    }
+
+    fn hand(&mut self, socket: SocketId, bytes: Vec<u8>, reactor: &mut Reactor) {
+        *self.handed.entry(socket).or_default() += bytes.len();
+        reactor.send(socket, bytes);
     }
 
     /// The kernel has taken some of what was sent on a socket.
@@ -285,6 +300,9 @@ impl PeerSockets {
     /// Closes a peer's connection. What was sent before still goes out.
     pub fn close(&mut self, peer: Peer, reactor: &mut Reactor) {
         if let Some(socket) = self.by_peer.remove(&peer) {
+            if let Some(bytes) = self.gathered.take(socket) {
+                reactor.send(socket, bytes);
+            }
             self.by_socket.remove(&socket);
             self.handed.remove(&socket);
             reactor.close(socket, CloseHow::AfterSends);
@@ -302,6 +320,7 @@ impl PeerSockets {
         let peer = self.by_socket.remove(&socket)?;
         self.by_peer.remove(&peer);
         self.handed.remove(&socket);
+        self.gathered.take(socket);
         reactor.close(socket, CloseHow::Now);
         Some(match peer {
             Peer::Link(link) => Input::LinkClosed(link),
