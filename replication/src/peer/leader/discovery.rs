@@ -201,7 +201,9 @@ impl Leader {
             return;
         };
         link.phase = LinkPhase::Acknowledged;
-        if !link.observer {
+        // An observer that the configuration proposed last makes a voter counts for that one; a voter that comes as an
+        // observer has lost something and says that it is not to be counted.
+        if !link.observer || !self.configurations.committed.members.is_voter(link.sid) {
             self.adopted.insert(link.sid);
         }
         if self.is_established() { self.up_to_date(now_ms, learner, out) } else { self.establish(now_ms, out) }

@@ -106,3 +106,21 @@ fn a_new_leader_completes_what_the_last_one_left() {
     let done = bench.ack(4, zxid(2, 0));
     assert!(bench.leader.is_established() && done.has("Activate { zxid: 0x200000000, designated: 1"));
 }
+
+/// `Leader.waitForNewLeaderAck` asks whether the server votes in a configuration, not what it is at the moment.
+#[test]
+fn an_observer_counts_for_the_configuration_that_makes_it_a_voter() {
+    for (observer, is_counted) in [(4, true), (3, false)] {
+        let mut setup = Setup::of(&[1, 2, 3]).epoch(1, 1);
+        setup.configurations.proposed = Some(configuration(0x1_0000_0001, &[1, observer, 5]));
+        let (mut bench, _) = setup.start();
+        bench.present(2, 2, 1);
+        bench.step(Input::EpochPersisted(2));
+        bench.send(2, &bodies::ack_epoch(Zxid::ZERO, Some(1)));
+        bench.step(Input::EpochPersisted(2));
+        bench.ack(2, zxid(2, 0));
+        bench.join(8, observer, ObserverInfo, Zxid::ZERO);
+        bench.ack(8, zxid(2, 0));
+        assert_eq!(bench.leader.is_established(), is_counted, "{observer}");
+    }
+}
