@@ -1,8 +1,9 @@
 //! What this server is in its ensemble, for operators' questions on any core.
 
+use crate::admin::{MemberFacts, ZabPhase};
 use crate::four_letter::{EnsembleConf, EnsembleGauges, LeaderGauges, ServerState, SizeRange};
 use replication::node::{Node, Standing};
-use replication::peer::ensemble::{HostPort, ServerId};
+use replication::peer::ensemble::{Ensemble, HostPort, ServerId};
 use replication::role::Counters;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -32,6 +33,10 @@ struct Member {
     election_ports: String,
     quorum_ports: String,
     is_observer: bool,
+    sid: ServerId,
+    leader: Option<ServerId>,
+    ensemble: Arc<Ensemble>,
+    observer_sids: Vec<u64>,
 }
 
 impl Status {
@@ -57,6 +62,10 @@ impl Status {
             election_ports: own.map(|own| ports(&own.election_addresses())).unwrap_or_default(),
             quorum_ports: own.map(|own| ports(&own.quorum_addresses())).unwrap_or_default(),
             is_observer: !views.is_voter(node.sid()),
+            sid: node.sid(),
+            leader: node.leader(),
+            ensemble: Arc::clone(views.committed()),
+            observer_sids: observers,
         });
     }
 
@@ -123,6 +132,25 @@ impl Status {
             quorum_ports: member.quorum_ports,
             is_observer: member.is_observer,
             membership: member.membership.to_string(),
+        })
+    }
+
+    /// What the admin server shows of an ensemble; `None` for a lone server.
+    pub fn member_facts(&self) -> Option<MemberFacts> {
+        let member = self.member()?;
+        let phase = match member.standing {
+            Standing::Looking => ZabPhase::Election,
+            Standing::Preparing => ZabPhase::Discovery,
+            Standing::Joining => ZabPhase::Synchronization,
+            Standing::Following | Standing::Observing | Standing::Leading => ZabPhase::Broadcast,
+        };
+        Some(MemberFacts {
+            sid: member.sid,
+            leader: member.leader,
+            is_leader: member.standing == Standing::Leading,
+            phase,
+            ensemble: member.ensemble,
+            observers: member.observer_sids,
         })
     }
 
