@@ -22,7 +22,7 @@ use tuning::config::AdminConfig;
 use tuning::{catalog, zoo_cfg};
 
 /// How long the cores may take to gather what a command needs.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two tries to hand over mail to a core whose mailbox is full.
 const MAIL_PAUSE: Duration = Duration::from_millis(1);
 
