@@ -5,7 +5,6 @@ use crate::connection::AuthPolicy;
 use crate::proto::auth::{AuthPacket, identity_at_accept};
 use engine::acl::{AclList, Identity, permits, perms};
 use hyper::StatusCode;
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// Why somebody may not: the status and the error.
@@ -26,7 +25,7 @@ pub fn check(header: Option<&[u8]>, address: IpAddr, policy: &AuthPolicy, root: 
     if words.next().is_some() {
         return Err(UNPROVEN);
     }
-    let packet = AuthPacket { scheme: Some(Cow::from(String::from_utf8_lossy(scheme))), auth: credential };
+    let packet = AuthPacket { scheme: Some(String::from_utf8_lossy(scheme)), auth: credential };
     // Only what the header shows counts, not the address that a client connection would have been given.
     let before = if policy.skip_acl { identity_at_accept(address, policy) } else { Identity::anonymous() };
     let identity = packet.apply(&before, address, policy).map_err(|_| UNPROVEN)?;
