@@ -46,17 +46,14 @@ impl Status {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = facts.member.as_ref().filter(|before| before.standing == standing).map(|before| before.since);
         let views = node.views();
-        let (followers, observers) = node.leading().map(|leader| leader.served_learners()).unwrap_or_default();
-        let is_voter = |sid: &&u64| views.is_voter(ServerId(**sid as i64));
-        let voting = followers.iter().filter(is_voter).count() as u64;
         let own = views.committed().member(node.sid());
         facts.member = Some(Member {
             standing,
             since: since.unwrap_or_else(Instant::now),
             voters: views.committed().voters().count() as u64,
-            followers: voting,
-            non_voting: followers.len() as u64 - voting,
-            observers: observers.len() as u64,
+            followers: 0,
+            non_voting: 0,
+            observers: 0,
             is_read_only: false,
             membership: Arc::clone(views.committed().text()),
             election_ports: own.map(|own| ports(&own.election_addresses())).unwrap_or_default(),
@@ -65,8 +62,23 @@ impl Status {
             sid: node.sid(),
             leader: node.leader(),
             ensemble: Arc::clone(views.committed()),
-            observer_sids: observers,
+            observer_sids: Vec::new(),
         });
+        drop(facts);
+        self.count_learners(node);
+    }
+
+    /// The learners that the member serves are those that it has now. They come and go without a change of standing, so
+    /// this is called whenever somebody wants to know.
+    pub fn count_learners(&self, node: &Node) {
+        let (followers, observers) = node.leading().map(|leader| leader.served_learners()).unwrap_or_default();
+        if let Some(member) = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).member {
+            let is_voter = |sid: &&u64| node.views().is_voter(ServerId(**sid as i64));
+            member.followers = followers.iter().filter(is_voter).count() as u64;
+            member.non_voting = followers.len() as u64 - member.followers;
+            member.observers = observers.len() as u64;
+            member.observer_sids = observers;
+        }
     }
 
     /// The member, which looks for a leader, serves clients that only read, until the next [`Self::set`].

@@ -295,6 +295,7 @@ impl RoleFacts {
 }
 
 fn role_facts(host: &RoleHost, needs: Needs) -> RoleFacts {
+    host.count_learners();
     let Some(role) = host.role() else { return RoleFacts::none() };
     let ledger = role.ledger();
     let mut facts = RoleFacts {
