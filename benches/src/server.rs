@@ -47,7 +47,14 @@ impl Kind {
                 let mut command = Command::new(program);
                 command.arg("serve").arg("--data-dir").arg(folder.join("data"));
                 command.args(["--client-port", &port.to_string(), "--shard-cores", &shard_cores.to_string()]);
-                command.args(["--set", "maxClientCnxns=0", "--set", "4lw.commands.whitelist=*"]);
+                command.args([
+                    "--set",
+                    "maxClientCnxns=0",
+                    "--set",
+                    "4lw.commands.whitelist=*",
+                    "--set",
+                    "admin.enableServer=false",
+                ]);
                 command
             }
             Kind::Zookeeper { heap } => {

@@ -5,6 +5,7 @@
 //! [`host_tools`] stands beside: the verbs that look at a host and advise.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod cli;
 pub mod connection;
 pub mod ensemble;

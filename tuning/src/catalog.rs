@@ -42,7 +42,8 @@ pub enum Effect {
 
 const TLS: &str = "TLS is not there yet";
 const SASL: &str = "SASL is not there yet";
-const HTTP: &str = "the HTTP server is not there yet";
+const HTTP: &str = "the admin server has neither snapshot nor restore, and speaks HTTP/1.1";
+const FORWARDED: &str = "whoever asks the admin server has the address that they connect from";
 const METRICS: &str = "metrics providers are not there yet";
 const PEERS: &str = "this part of ensembles is not there yet";
 const SNAPSHOTS: &str = "checkpoints are not ZooKeeper's snapshots";
@@ -139,7 +140,7 @@ pub const KEYS: &[Key] = &[
     without("kerberos.*", Home::FileOrProperty, SASL),
     without("java.security.auth.login.config", Home::Property, SASL),
     without("X509AuthenticationProvider.*", Home::FileOrProperty, TLS),
-    without("IPAuthenticationProvider.usexforwardedfor", Home::FileOrProperty, HTTP),
+    without("IPAuthenticationProvider.usexforwardedfor", Home::FileOrProperty, FORWARDED),
     without("ensembleAuthName", Home::FileOrProperty, "the scheme ensemble is not there"),
     without("ssl.*", Home::FileOrProperty, TLS),
     without("client.portUnification", Home::FileOrProperty, TLS),
@@ -175,11 +176,14 @@ pub const KEYS: &[Key] = &[
     moot("maxBatchSize"),
     // The operator's ways in.
     property("4lw.commands.whitelist"),
-    without("admin.enableServer", Home::FileOrProperty, HTTP),
-    without("admin.serverAddress", Home::FileOrProperty, HTTP),
-    without("admin.serverPort", Home::FileOrProperty, HTTP),
-    without("admin.idleTimeout", Home::FileOrProperty, HTTP),
-    without("admin.commandURL", Home::FileOrProperty, HTTP),
+    property("admin.enableServer"),
+    property("admin.serverAddress"),
+    property("admin.serverPort"),
+    property("admin.idleTimeout"),
+    property("admin.commandURL"),
+    without("admin.portUnification", Home::FileOrProperty, TLS),
+    without("admin.forceHttps", Home::FileOrProperty, TLS),
+    without("admin.needClientAuth", Home::FileOrProperty, TLS),
     without("admin.*", Home::FileOrProperty, HTTP),
     without("audit.*", Home::FileOrProperty, AUDIT),
     // Between servers.
@@ -250,6 +254,25 @@ pub fn suggest(name: &str) -> Option<&'static str> {
         (distance <= 2.min(wanted.len() / 3)).then_some((distance, key.name))
     };
     KEYS.iter().filter(|key| !key.name.ends_with('*')).filter_map(|key| near(&key)).min().map(|(_, name)| name)
+}
+
+/// Whether the value of a key is nobody's business but the server's: operators' tools do not show it.
+pub fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["password", "passwd", "superdigest"].iter().any(|word| key.contains(word))
+}
+
+impl Key {
+    /// The Java system property that `key`, one of those that this entry stands for, is read from; `None` for what only
+    /// `zoo.cfg` may hold.
+    pub fn property_name(&self, key: &str) -> Option<String> {
+        match self.home {
+            Home::File => None,
+            Home::FileOrProperty | Home::FileOrEitherProperty => Some(format!("zookeeper.{key}")),
+            Home::Property => Some(key.to_owned()),
+            Home::Own => Some(format!("ringkeeper.{key}")),
+        }
+    }
 }
 
 /// Letters and digits in upper case: how environment variables and sloppy spellings are compared.

@@ -30,7 +30,8 @@ pub enum Effect {
     SetTraceMask(i64),
 }
 
-const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
+/// What is said when clients are not served.
+pub const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
 
 /// What is sent for a word that the whitelist does not hold.
 pub fn refusal(word: Word) -> String {

@@ -5,7 +5,7 @@
 //! [`ServerSnapshot`] and sends what [`answer`] makes of it; to a word that is not allowed it sends [`refusal`].
 
 mod answer;
-mod connections;
+pub(crate) mod connections;
 mod sessions;
 mod snapshot;
 #[cfg(test)]
@@ -14,7 +14,7 @@ pub mod text;
 mod watches;
 mod word;
 
-pub use answer::{Answer, Effect, answer, refusal};
+pub use answer::{Answer, Effect, NOT_SERVING, answer, refusal};
 pub use snapshot::{
     ConfFacts, DirectorySizes, EnsembleConf, EnsembleGauges, EnvironmentFacts, LeaderGauges, QuotaFigures,
     ServerSnapshot, ServerState, SessionDeadline, SizeRange, WatchedPath, version_text,

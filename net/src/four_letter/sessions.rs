@@ -55,8 +55,7 @@ fn write_by_deadline(out: &mut String, snapshot: &ServerSnapshot, sessions: &[&S
     }
     writeln!(out, "Sets ({})/({}):", by_deadline.len(), sessions.len())?;
     for (deadline_ms, sessions) in by_deadline {
-        let wall_ms = snapshot.now_wall_ms + (deadline_ms - snapshot.now_mono_ms);
-        writeln!(out, "{} expire at {}:", sessions.len(), java_date(wall_ms))?;
+        writeln!(out, "{} expire at {}:", sessions.len(), java_date(snapshot.wall_ms(deadline_ms)))?;
         sessions.iter().try_for_each(|session| writeln!(out, "\t{}", session.session))?;
     }
     Ok(())

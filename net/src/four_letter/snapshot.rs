@@ -2,6 +2,7 @@
 
 use crate::connection::{ConnectionInfo, Serving};
 use crate::metrics::CoreMetrics;
+use engine::acl::AclList;
 use engine::ids::{ConnId, CoreId, SessionId};
 use engine::zxid::Zxid;
 use std::sync::Arc;
@@ -100,8 +101,17 @@ pub struct ServerSnapshot {
     pub watches: Vec<WatchedPath>,
     /// Digests of the tree at the zxids where they were taken.
     pub digests: Vec<(Zxid, u64)>,
+    /// The ACL of "/".
+    pub root_acl: AclList,
     /// The trace mask, which changes nothing and is kept for those who set it.
     pub trace_mask: i64,
+}
+
+impl ServerSnapshot {
+    /// A moment of the cores' monotonic clock in milliseconds since the epoch.
+    pub fn wall_ms(&self, mono_ms: i64) -> i64 {
+        self.now_wall_ms + (mono_ms - self.now_mono_ms)
+    }
 }
 
 /// What `envi` can say of the process and its machine.

@@ -107,6 +107,7 @@ fn snapshot() -> ServerSnapshot {
             WatchedPath { core: CoreId(0), conn: ConnId::default(), session: SESSION, path: "/a".into() },
         ],
         digests: vec![(Zxid(0x80), 1371985504)],
+        root_acl: [].into(),
         trace_mask: 306,
     }
 }

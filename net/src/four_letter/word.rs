@@ -94,6 +94,7 @@ impl Word {
             digests: matches!(self, Word::Hash),
             directory_sizes: matches!(self, Word::Dirs | Word::Conf),
             metrics: matches!(self, Word::Mntr | Word::Srvr | Word::Stat),
+            root_acl: false,
         }
     }
 }
@@ -115,6 +116,13 @@ pub struct Needs {
     pub directory_sizes: bool,
     /// `ServerSnapshot::metrics`.
     pub metrics: bool,
+    /// `ServerSnapshot::root_acl`.
+    pub root_acl: bool,
+}
+
+impl Needs {
+    /// Only what is always there.
+    pub const NOTHING: Needs = Word::Ruok.needs();
 }
 
 #[cfg(test)]

@@ -198,6 +198,8 @@ pub struct CoreMetrics {
     pub latency: Basic,
     /// Authentication attempts that failed.
     pub auth_failed: u64,
+    /// Flushes of the log that took longer than `fsync.warningthresholdms`.
+    pub slow_flushes: u64,
     /// Length of the last reply in bytes; -1 before the first.
     pub response_bytes_last: i64,
     /// Length of the shortest reply in bytes; -1 before the first.
@@ -223,6 +225,7 @@ impl CoreMetrics {
             packets_sent: 0,
             latency: Basic::default(),
             auth_failed: 0,
+            slow_flushes: 0,
             response_bytes_last: -1,
             response_bytes_min: -1,
             response_bytes_max: -1,
@@ -279,6 +282,7 @@ impl CoreMetrics {
         self.packets_sent += other.packets_sent;
         self.latency.merge(&other.latency);
         self.auth_failed += other.auth_failed;
+        self.slow_flushes += other.slow_flushes;
         if other.response_bytes_last >= 0 {
             self.response_bytes_last = other.response_bytes_last;
             self.response_bytes_max = self.response_bytes_max.max(other.response_bytes_max);

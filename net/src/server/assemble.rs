@@ -7,9 +7,11 @@
 //! core n           reactor + the replication role, from four processors on
 //! storage          segments, flushes, manifests, removals; streams of bulk reads
 //! storage-direct   the streams' direct transfers, on glommio
+//! admin            operators' questions over HTTP
 //! scrub            reads everything again from time to time
 //! ```
 
+use super::admin_thread::AdminPort;
 use super::admission::{Admission, AdmissionLimits};
 use super::client_port::ClientPlace;
 use super::clock::Clock;
@@ -126,6 +128,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         ..ReactorConfig::default()
     };
     let scrubber = Scrubber::start(&context).map_err(|source| system("start scrubbing", source))?;
+    let admin = AdminPort::open(&context);
     let cores = start_cores(&plan, &context, restored, listeners, reactor_config, limits.mailbox_slots)?;
     info!(
         port,
@@ -134,7 +137,11 @@ pub fn run(config: Config) -> Result<(), StartError> {
         data_dir = %data.root().display(),
         "serving ZooKeeper clients on port {port}"
     );
+    let admin = admin.and_then(|admin| admin.serve(&context, cores.senders.clone()));
     let ended = cores.wait(signals);
+    if let Some(admin) = admin {
+        admin.stop();
+    }
     if let Some(scrubber) = scrubber {
         scrubber.stop();
     }

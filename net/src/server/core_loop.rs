@@ -586,6 +586,7 @@ impl Core {
                 let part = Box::new(self.facts(topic));
                 self.parts.post.send(from, Mail::Surveyed { number, part });
             }
+            Mail::Ask { needs, reply } => self.ask_for_admin(needs, reply),
             Mail::Surveyed { number, part } => self.surveyed(number, *part),
             Mail::WalSegment { sequence, result } => {
                 if let Some(role) = &mut self.parts.role {

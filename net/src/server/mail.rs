@@ -6,7 +6,7 @@
 
 use super::peers::{IncomingEvent, LogPiece};
 use super::shard_host::ShardHost;
-use super::survey::SurveyPart;
+use super::survey::{AdminReply, SurveyPart};
 use crate::connection::Serving;
 use crate::four_letter::{Effect, Needs};
 use engine::acl::{AclId, AclList};
@@ -46,6 +46,13 @@ pub enum Mail {
         number: u64,
         /// Which facts.
         topic: Needs,
+    },
+    /// To a core: the admin thread wants facts of all cores.
+    Ask {
+        /// Which facts.
+        needs: Needs,
+        /// Where they go.
+        reply: AdminReply,
     },
     /// Back from a core that was asked.
     Surveyed {

@@ -16,8 +16,10 @@
 //! | `admission` | limits of the whole server |
 //! | `peers` | a member of an ensemble: its promises, its sockets |
 //! | `survey`, `status` | facts for operators' questions |
+//! | `admin_thread` | the thread that answers them over HTTP |
 //! | `transfer` | data directories of Apache ZooKeeper, read and written offline |
 
+mod admin_thread;
 mod admission;
 mod assemble;
 mod checkpoint;

@@ -463,6 +463,15 @@ impl RoleHost {
         }
     }
 
+    /// Somebody wants to know which learners there are.
+    pub fn count_learners(&self) {
+        if let Seat::Member(member) = &self.seat
+            && let Some(node) = member.node()
+        {
+            self.status.count_learners(node);
+        }
+    }
+
     /// A configuration is in force: into the files, and the sockets follow.
     fn activate(&mut self, ensemble: Arc<Ensemble>, post: &mut Post) {
         let Seat::Member(member) = &mut self.seat else { return };

@@ -1,8 +1,9 @@
 //! What this server is in its ensemble, for operators' questions on any core.
 
+use crate::admin::{MemberFacts, ZabPhase};
 use crate::four_letter::{EnsembleConf, EnsembleGauges, LeaderGauges, ServerState, SizeRange};
 use replication::node::{Node, Standing};
-use replication::peer::ensemble::{HostPort, ServerId};
+use replication::peer::ensemble::{Ensemble, HostPort, ServerId};
 use replication::role::Counters;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -32,6 +33,10 @@ struct Member {
     election_ports: String,
     quorum_ports: String,
     is_observer: bool,
+    sid: ServerId,
+    leader: Option<ServerId>,
+    ensemble: Arc<Ensemble>,
+    observer_sids: Vec<u64>,
 }
 
 impl Status {
@@ -41,23 +46,39 @@ impl Status {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = facts.member.as_ref().filter(|before| before.standing == standing).map(|before| before.since);
         let views = node.views();
-        let (followers, observers) = node.leading().map(|leader| leader.served_learners()).unwrap_or_default();
-        let is_voter = |sid: &&u64| views.is_voter(ServerId(**sid as i64));
-        let voting = followers.iter().filter(is_voter).count() as u64;
         let own = views.committed().member(node.sid());
         facts.member = Some(Member {
             standing,
             since: since.unwrap_or_else(Instant::now),
             voters: views.committed().voters().count() as u64,
-            followers: voting,
-            non_voting: followers.len() as u64 - voting,
-            observers: observers.len() as u64,
+            followers: 0,
+            non_voting: 0,
+            observers: 0,
             is_read_only: false,
             membership: Arc::clone(views.committed().text()),
             election_ports: own.map(|own| ports(&own.election_addresses())).unwrap_or_default(),
             quorum_ports: own.map(|own| ports(&own.quorum_addresses())).unwrap_or_default(),
             is_observer: !views.is_voter(node.sid()),
+            sid: node.sid(),
+            leader: node.leader(),
+            ensemble: Arc::clone(views.committed()),
+            observer_sids: Vec::new(),
         });
+        drop(facts);
+        self.count_learners(node);
+    }
+
+    /// The learners that the member serves are those that it has now. They come and go without a change of standing, so
+    /// this is called whenever somebody wants to know.
+    pub fn count_learners(&self, node: &Node) {
+        let (followers, observers) = node.leading().map(|leader| leader.served_learners()).unwrap_or_default();
+        if let Some(member) = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).member {
+            let is_voter = |sid: &&u64| node.views().is_voter(ServerId(**sid as i64));
+            member.followers = followers.iter().filter(is_voter).count() as u64;
+            member.non_voting = followers.len() as u64 - member.followers;
+            member.observers = observers.len() as u64;
+            member.observer_sids = observers;
+        }
     }
 
     /// The member, which looks for a leader, serves clients that only read, until the next [`Self::set`].
@@ -123,6 +144,25 @@ impl Status {
             quorum_ports: member.quorum_ports,
             is_observer: member.is_observer,
             membership: member.membership.to_string(),
+        })
+    }
+
+    /// What the admin server shows of an ensemble; `None` for a lone server.
+    pub fn member_facts(&self) -> Option<MemberFacts> {
+        let member = self.member()?;
+        let phase = match member.standing {
+            Standing::Looking => ZabPhase::Election,
+            Standing::Preparing => ZabPhase::Discovery,
+            Standing::Joining => ZabPhase::Synchronization,
+            Standing::Following | Standing::Observing | Standing::Leading => ZabPhase::Broadcast,
+        };
+        Some(MemberFacts {
+            sid: member.sid,
+            leader: member.leader,
+            is_leader: member.standing == Standing::Leading,
+            phase,
+            ensemble: member.ensemble,
+            observers: member.observer_sids,
         })
     }
 

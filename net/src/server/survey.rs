@@ -1,26 +1,29 @@
 //! Operators' questions: facts are gathered from every core, then put into words where they were asked.
 
+use super::context::Context;
 use super::core_loop::Core;
 use super::mail::Mail;
 use super::role_host::RoleHost;
-use crate::connection::ConnectionInfo;
+use crate::connection::{ConnectionInfo, Serving};
 use crate::four_letter::text::java_date;
 use crate::four_letter::{
     ConfFacts, DirectorySizes, Effect, EnvironmentFacts, Needs, QuotaFigures, ServerSnapshot, SessionDeadline,
     WatchedPath, Word, answer, refusal, version_text,
 };
 use crate::metrics::{CoreMetrics, Counter};
+use engine::acl::AclList;
 use engine::ids::{ConnId, CoreId, SessionId};
 use engine::shard::ShardCounters;
 use engine::table::TableCursor;
 use engine::zxid::Zxid;
-use replication::role::Counters;
+use replication::role::{Counters, Now};
 use replication::session::LocalSessions;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
+use tokio::sync::oneshot;
 
 /// One core's part of the facts.
 pub struct SurveyPart {
@@ -44,6 +47,7 @@ struct RoleFacts {
     sessions: Vec<SessionDeadline>,
     ephemerals: Vec<(SessionId, Vec<Arc<str>>)>,
     quotas: Vec<QuotaFigures>,
+    root_acl: AclList,
     counters: Counters,
 }
 
@@ -55,10 +59,28 @@ pub struct Surveys {
 }
 
 struct Survey {
-    asker: ConnId,
-    word: Word,
-    argument: i64,
+    asker: Asker,
+    needs: Needs,
     parts: Vec<SurveyPart>,
+}
+
+/// Who wants to know.
+enum Asker {
+    /// A connection, by a four-letter word.
+    Word { conn: ConnId, word: Word, argument: i64 },
+    /// The admin thread.
+    Admin(AdminReply),
+}
+
+/// Takes what was gathered for the admin thread; dropped when there is nobody left to gather it.
+pub type AdminReply = oneshot::Sender<Gathered>;
+
+/// Every core's part, and what only the asking core knows: all that a [`ServerSnapshot`] needs of the cores.
+pub struct Gathered {
+    parts: Vec<SurveyPart>,
+    serving: Serving,
+    now: Now,
+    connections: u32,
 }
 
 impl Core {
@@ -68,11 +90,20 @@ impl Core {
             self.with(asker, |client, _| client.connection.answer_word(refusal(word).as_bytes()));
             return;
         }
+        self.survey(Asker::Word { conn: asker, word, argument }, word.needs());
+    }
+
+    /// The admin thread asks.
+    pub(super) fn ask_for_admin(&mut self, needs: Needs, reply: AdminReply) {
+        self.survey(Asker::Admin(reply), needs);
+    }
+
+    fn survey(&mut self, asker: Asker, needs: Needs) {
         let number = self.surveys.next;
         self.surveys.next += 1;
-        self.surveys.open.insert(number, Survey { asker, word, argument, parts: Vec::new() });
+        self.surveys.open.insert(number, Survey { asker, needs, parts: Vec::new() });
         for core in 0..self.context.topology.cores() {
-            let mail = Mail::Survey { from: self.parts.id, number, topic: word.needs() };
+            let mail = Mail::Survey { from: self.parts.id, number, topic: needs };
             self.parts.post.send(CoreId(core), mail);
         }
     }
@@ -110,8 +141,22 @@ impl Core {
         if survey.parts.len() < usize::from(self.context.topology.cores()) {
             return;
         }
-        let Some(Survey { asker, word, argument, parts }) = self.surveys.open.remove(&number) else { return };
-        let snapshot = self.snapshot(word.needs(), parts);
+        let Some(Survey { asker, needs, parts }) = self.surveys.open.remove(&number) else { return };
+        let gathered = Gathered {
+            parts,
+            serving: self.parts.serving,
+            now: self.parts.now,
+            connections: self.parts.admission.connections(),
+        };
+        let (asker, word, argument) = match asker {
+            Asker::Word { conn, word, argument } => (conn, word, argument),
+            Asker::Admin(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(gathered);
+                return;
+            }
+        };
+        let snapshot = gathered.snapshot(&self.context, needs);
         let answer = answer(word, argument, &snapshot);
         match answer.effect {
             Some(Effect::SetTraceMask(mask)) => self.context.trace_mask.store(mask, Ordering::Relaxed),
@@ -135,8 +180,12 @@ impl Core {
             Effect::SetTraceMask(_) => {}
         }
     }
+}
 
-    fn snapshot(&self, needs: Needs, parts: Vec<SurveyPart>) -> ServerSnapshot {
+impl Gathered {
+    /// Puts the parts together. Reads files where `needs` says so: on the admin thread this costs no core anything.
+    pub fn snapshot(self, context: &Context, needs: Needs) -> ServerSnapshot {
+        let Gathered { parts, serving, now, connections: connection_count } = self;
         let (mut metrics, mut counters) = (CoreMetrics::new(), ShardCounters::default());
         let (mut connections, mut found, mut sessions_of) = (Vec::new(), Vec::new(), HashMap::new());
         let (mut role, mut outstanding) = (None, 0);
@@ -160,7 +209,7 @@ impl Core {
         metrics.count(Counter::Proposals, role.counters.proposals);
         metrics.count(Counter::Commits, role.counters.commits);
         metrics.count(Counter::SessionsExpired, role.counters.sessions_expired);
-        let scrub = &self.context.scrub;
+        let scrub = &context.scrub;
         metrics.count(Counter::ScrubPasses, scrub.passes.load(Ordering::Relaxed));
         metrics.count(Counter::ScrubBytes, scrub.bytes.load(Ordering::Relaxed));
         metrics.count(Counter::ScrubDamage, scrub.damage.load(Ordering::Relaxed));
@@ -169,14 +218,14 @@ impl Core {
         ServerSnapshot {
             environment: environment(&version),
             version,
-            serving: self.parts.serving,
-            state: self.context.status.state(),
-            peer_state: self.context.status.peer_state(),
-            now_wall_ms: self.parts.now.wall_ms,
-            now_mono_ms: self.parts.now.mono_ms,
-            uptime_ms: u64::try_from(self.parts.now.mono_ms).unwrap_or(0),
+            serving,
+            state: context.status.state(),
+            peer_state: context.status.peer_state(),
+            now_wall_ms: now.wall_ms,
+            now_mono_ms: now.mono_ms,
+            uptime_ms: u64::try_from(now.mono_ms).unwrap_or(0),
             last_zxid: role.last_zxid,
-            connection_count: u64::from(self.parts.admission.connections()),
+            connection_count: u64::from(connection_count),
             outstanding: outstanding as u64,
             // The root is known under two names.
             node_count: role.node_count as u64 + 1,
@@ -187,46 +236,46 @@ impl Core {
             local_sessions: role.local_session_count as u64,
             open_files,
             open_files_max: hardware::limits::open_files().soft.unwrap_or(u64::MAX),
-            ensemble: self.context.status.gauges(&role.counters),
+            ensemble: context.status.gauges(&role.counters),
             quotas: role.quotas,
             metrics,
-            directory_sizes: if needs.directory_sizes { self.directory_sizes() } else { DirectorySizes::default() },
-            conf: self.conf(),
+            directory_sizes: if needs.directory_sizes { directory_sizes(context) } else { DirectorySizes::default() },
+            conf: conf_facts(context),
             connections,
             sessions: role.sessions,
             ephemerals: role.ephemerals,
             watches: found.into_iter().map(watch).collect(),
             digests: Vec::new(),
-            trace_mask: self.context.trace_mask.load(Ordering::Relaxed),
-        }
-    }
-
-    fn directory_sizes(&self) -> DirectorySizes {
-        let manifest = std::fs::metadata(&self.context.manifest).map_or(0, |meta| meta.len());
-        DirectorySizes { data: folder_bytes(&self.context.partitions) + manifest, log: folder_bytes(&self.context.wal) }
-    }
-
-    fn conf(&self) -> ConfFacts {
-        let (local, ensemble) = (&self.context.config.local, &self.context.config.ensemble);
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.to_path_buf()).display().to_string();
-        let parent = |path: &Path| absolute(path.parent().unwrap_or(path));
-        ConfFacts {
-            client_port: i32::from(self.context.port.load(Ordering::Relaxed)),
-            secure_client_port: -1,
-            data_dir: parent(&self.context.manifest),
-            data_log_dir: parent(&self.context.wal),
-            tick_time_ms: ensemble.tick_time_ms,
-            max_client_cnxns: local.client.max_client_cnxns,
-            session_timeout_min_ms: self.context.connection_limits.session_timeout_min_ms,
-            session_timeout_max_ms: self.context.connection_limits.session_timeout_max_ms,
-            listen_backlog: local.client.listen_backlog.map_or(-1, |backlog| i32::try_from(backlog).unwrap_or(-1)),
-            server_id: local.server_id.unwrap_or(0),
-            sessionless_timeout_ms: local.client.sessionless_timeout_ms,
-            ensemble: self.context.status.conf(ensemble),
+            root_acl: role.root_acl,
+            trace_mask: context.trace_mask.load(Ordering::Relaxed),
         }
     }
 }
 
+fn directory_sizes(context: &Context) -> DirectorySizes {
+    let manifest = std::fs::metadata(&context.manifest).map_or(0, |meta| meta.len());
+    DirectorySizes { data: folder_bytes(&context.partitions) + manifest, log: folder_bytes(&context.wal) }
+}
+
+fn conf_facts(context: &Context) -> ConfFacts {
+    let (local, ensemble) = (&context.config.local, &context.config.ensemble);
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.to_path_buf()).display().to_string();
+    let parent = |path: &Path| absolute(path.parent().unwrap_or(path));
+    ConfFacts {
+        client_port: i32::from(context.port.load(Ordering::Relaxed)),
+        secure_client_port: -1,
+        data_dir: parent(&context.manifest),
+        data_log_dir: parent(&context.wal),
+        tick_time_ms: ensemble.tick_time_ms,
+        max_client_cnxns: local.client.max_client_cnxns,
+        session_timeout_min_ms: context.connection_limits.session_timeout_min_ms,
+        session_timeout_max_ms: context.connection_limits.session_timeout_max_ms,
+        listen_backlog: local.client.listen_backlog.map_or(-1, |backlog| i32::try_from(backlog).unwrap_or(-1)),
+        server_id: local.server_id.unwrap_or(0),
+        sessionless_timeout_ms: local.client.sessionless_timeout_ms,
+        ensemble: context.status.conf(ensemble),
+    }
+}
 impl RoleFacts {
     fn none() -> RoleFacts {
         RoleFacts {
@@ -239,12 +288,14 @@ impl RoleFacts {
             sessions: Vec::new(),
             ephemerals: Vec::new(),
             quotas: Vec::new(),
+            root_acl: [].into(),
             counters: Counters::default(),
         }
     }
 }
 
 fn role_facts(host: &RoleHost, needs: Needs) -> RoleFacts {
+    host.count_learners();
     let Some(role) = host.role() else { return RoleFacts::none() };
     let ledger = role.ledger();
     let mut facts = RoleFacts {
@@ -283,6 +334,12 @@ fn role_facts(host: &RoleHost, needs: Needs) -> RoleFacts {
         for (session, _) in ledger.ephemeral_owners() {
             facts.ephemerals.push((session, ledger.ephemerals(session).map(|node| node.path).collect()));
         }
+    }
+    if needs.root_acl
+        && let Some(root) = ledger.committed_node("/")
+        && let Some(list) = ledger.acl(root.acl)
+    {
+        facts.root_acl = list.clone();
     }
     if needs.metrics {
         let refusals: BTreeMap<&str, u64> = ledger.quota_refusals().collect();

@@ -186,6 +186,7 @@ impl WalHost {
         metrics.add(BasicSummary::LogBatchSize, records);
         metrics.add_advanced(AdvancedSummary::LogFlushTime, took_ms);
         if took >= self.place.slow_flush {
+            metrics.slow_flushes += 1;
             warn!(took_ms, "flushing the transaction log took long; the disk is slow or busy");
         }
         self.writer.recycle(buf);

@@ -11,6 +11,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod disk;
+pub mod http;
 pub mod raw;
 pub mod record;
 pub mod server;

@@ -9,6 +9,7 @@
 mod support;
 
 mod access;
+mod admin;
 mod flood;
 mod frames;
 mod golden;

@@ -156,6 +156,11 @@ impl Ledger {
         self.acls.iter()
     }
 
+    /// The list behind a number, of clients or well-known.
+    pub fn acl(&self, id: AclId) -> Option<&AclList> {
+        self.acls.list(id)
+    }
+
     /// The next number for an ACL.
     pub fn next_acl(&self) -> u32 {
         self.acls.next()

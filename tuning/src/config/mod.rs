@@ -283,16 +283,18 @@ pub struct NodesConfig {
 pub struct AdminConfig {
     /// `4lw.commands.whitelist`.
     pub four_letter_words: FourLetterWhitelist,
-    /// `admin.enableServer`.
+    /// `admin.enableServer`: whether there is an HTTP server.
     pub http_enabled: bool,
-    /// `admin.serverAddress`.
+    /// `admin.serverAddress`: an address literal or a host name, which whoever binds resolves.
     pub http_address: String,
-    /// `admin.serverPort`.
+    /// `admin.serverPort`. 0 lets the system choose one.
     pub http_port: u16,
-    /// `admin.idleTimeout`.
+    /// `admin.idleTimeout`, milliseconds; 0 is for ever.
     pub http_idle_timeout_ms: u32,
-    /// `admin.commandURL`.
+    /// `admin.commandURL`, with a slash at its beginning and none at its end; below it are the commands.
     pub http_command_url: String,
+    /// The settings that ZooKeeper holds as system properties, by the names of those, sorted, without secrets.
+    pub properties: Vec<(String, String)>,
 }
 
 /// How this server uses its machine. None of these keys exists in ZooKeeper.

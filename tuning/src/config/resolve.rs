@@ -342,8 +342,30 @@ fn read_admin(reader: &mut Reader<'_>, read_only_mode_enabled: bool) -> AdminCon
         http_address: reader.text("admin.serverAddress").unwrap_or("0.0.0.0").to_owned(),
         http_port: reader.number("admin.serverPort", 0..=u16::MAX, 8080),
         http_idle_timeout_ms: reader.number("admin.idleTimeout", 0..=INT_MAX, 30_000),
-        http_command_url: reader.text("admin.commandURL").unwrap_or("/commands").to_owned(),
+        http_command_url: read_command_url(reader),
+        properties: properties(reader.raw),
     }
+}
+
+fn read_command_url(reader: &mut Reader<'_>) -> String {
+    reader.word("admin.commandURL", "a path, such as /commands", "/commands".to_owned(), |word| {
+        let is_path = word.starts_with('/')
+            && word.bytes().all(|byte| byte.is_ascii_graphic())
+            && !word.contains(['?', '#', '"']);
+        is_path.then(|| word.trim_end_matches('/').to_owned())
+    })
+}
+
+/// What was set of that which ZooKeeper holds as system properties.
+fn properties(raw: &RawConfig) -> Vec<(String, String)> {
+    let shown = raw.iter().filter(|(key, _)| !catalog::is_secret(key));
+    let named = shown.filter_map(|(key, setting)| {
+        let name = catalog::find(key)?.property_name(key)?;
+        Some((name, setting.value.clone()))
+    });
+    let mut properties: Vec<(String, String)> = named.collect();
+    properties.sort();
+    properties
 }
 
 fn read_host(reader: &mut Reader<'_>) -> HostConfig {
@@ -408,9 +430,13 @@ fn warn_of_keys_without_effect(reader: &mut Reader<'_>) {
 /// Values that ask for nothing beyond what this server does; many files carry them.
 fn is_the_default(key: &str, value: &str) -> bool {
     match key {
-        "admin.enableServer" | "audit.enable" | "sslQuorum" | "portUnification" | "client.portUnification" => {
-            value.eq_ignore_ascii_case("false")
-        }
+        "admin.portUnification"
+        | "admin.forceHttps"
+        | "admin.needClientAuth"
+        | "audit.enable"
+        | "sslQuorum"
+        | "portUnification"
+        | "client.portUnification" => value.eq_ignore_ascii_case("false"),
         "jvm.pause.monitor" | "multiAddress.enabled" | "quorumListenOnAllIPs" => value.eq_ignore_ascii_case("false"),
         "request_stale_connection_check" => value.eq_ignore_ascii_case("true"),
         "metricsProvider.className" => value == "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",

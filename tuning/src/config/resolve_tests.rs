@@ -178,17 +178,37 @@ fn a_port_that_would_not_be_served_is_an_error() {
 #[test]
 fn keys_without_effect_are_named_unless_they_ask_for_nothing() {
     let (_, warnings) = loaded(
-        "admin.serverPort=0\nadmin.enableServer=false\nmetricsProvider.httpPort=7000\nssl.keyStore.location=/k\n\
+        "admin.forceHttps=true\nadmin.portUnification=false\nmetricsProvider.httpPort=7000\nssl.keyStore.location=/k\n\
          serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\nfips-mode=true\n",
     );
     assert_eq!(
         warnings,
         [
-            "zoo.cfg line 3: admin.serverPort has no effect here yet: the HTTP server is not there yet",
+            "zoo.cfg line 3: admin.forceHttps has no effect here yet: TLS is not there yet",
             "zoo.cfg line 5: metricsProvider.httpPort has no effect here yet: metrics providers are not there yet",
             "zoo.cfg line 6: ssl.keyStore.location has no effect here yet: TLS is not there yet",
         ]
     );
+}
+
+#[test]
+fn the_admin_server_is_set_up_and_its_properties_are_those_of_java_without_secrets() {
+    let (config, warnings) = loaded(
+        "admin.serverPort=0\nadmin.commandURL=/ops/\nadmin.idleTimeout=5\nadmin.serverAddress=::1\n\
+         DigestAuthenticationProvider.superDigest=super:x\nspinMicros=7\nmaxClientCnxns=9\n",
+    );
+    let admin = config.local.admin;
+    assert!(admin.http_enabled);
+    assert_eq!((admin.http_port, admin.http_idle_timeout_ms), (0, 5));
+    assert_eq!((admin.http_address.as_str(), admin.http_command_url.as_str()), ("::1", "/ops"));
+    let shown = ["ringkeeper.spinMicros", "zookeeper.admin.commandURL", "zookeeper.admin.idleTimeout"];
+    for name in shown {
+        assert!(admin.properties.iter().any(|(known, _)| known == name), "{name}");
+    }
+    assert!(admin.properties.is_sorted());
+    assert!(!admin.properties.iter().any(|(name, _)| name.contains("superDigest") || name.contains("maxClientCnxns")));
+    assert_eq!(warnings, [""; 0]);
+    assert!(error("admin.commandURL=commands").contains("must be a path"));
 }
 
 #[test]
