@@ -3,7 +3,7 @@
 use super::target::Target;
 use super::{PlanArgs, conditions, deliver, report};
 use crate::driver::crowd::Crowd;
-use crate::driver::{Bulk, Outcome, Stage, run};
+use crate::driver::{Bulk, Outcome, Stage, latencies, run};
 use crate::plan::calibration::{Calibration, DiskCosts, MemoryCosts, Point, SCHEMA};
 use crate::plan::distribution::Quantiles;
 use crate::plan::fitting::{Observation, Purpose, fit, median};
@@ -16,6 +16,7 @@ use crate::wire::request;
 use crate::wire::session::asks;
 use crate::workload::{Load, Schedule, Span, ValueSizes, WatchKind, Workload};
 use anyhow::{Context, bail};
+use hdrhistogram::Histogram;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ const SLEEPY_RATE: f64 = 500.0;
 const LOADED: [(&str, u32, u32, f64); 5] =
     [("get", 50, 1, 0.15), ("get", 50, 1, 0.4), ("get", 50, 1, 0.7), ("set", 50, 1, 0.3), ("set", 50, 1, 0.6)];
 /// Open loops are measured so many times as long: their tail counts.
-const OPEN_TIMES: u32 = 2;
+const OPEN_TIMES: u32 = 4;
 
 /// Runs of each workload; the median of each figure counts. Other work of the machine and its host shows in single runs.
 const REPEATS: usize = 3;
@@ -109,13 +110,15 @@ struct Step {
     purpose: Purpose,
     workload: Workload,
     seen: Vec<Observation>,
+    /// Latencies of all runs together: rare stalls fall into few of them, and the median of tails would drop those.
+    together: Histogram<u64>,
     /// Bytes that each operation put on the disk.
     bytes: Vec<f64>,
 }
 
 impl Step {
     fn new(purpose: Purpose, workload: Workload) -> Step {
-        Step { purpose, workload, seen: Vec::new(), bytes: Vec::new() }
+        Step { purpose, workload, seen: Vec::new(), together: latencies(), bytes: Vec::new() }
     }
 
     fn median_rate(&self) -> f64 {
@@ -219,12 +222,17 @@ impl Runs<'_> {
         let bytes = before.zip(after).map_or(0.0, |(before, after)| after.saturating_sub(before) as f64 / all.max(1.0));
         debug_assert_eq!(self.steps[at].seen.len(), round);
         self.steps[at].seen.push(seen);
+        self.steps[at].together.add(&outcome.latency_ns).context("latencies of one kind add up")?;
         self.steps[at].bytes.push(bytes);
         Ok(())
     }
 
     fn seen(&self) -> anyhow::Result<Vec<Observation>> {
-        self.steps.iter().map(|step| Observation::median(&step.seen).context("nothing was run")).collect()
+        let of = |step: &Step| {
+            let seen = Observation::median(&step.seen).context("nothing was run")?;
+            Ok(Observation { latency: seen.latency.with_tail(&Quantiles::of(&step.together)), ..seen })
+        };
+        self.steps.iter().map(of).collect()
     }
 }
 
@@ -269,15 +277,16 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
         (per(before.anon_kib, after.anon_kib + HUGE_PAGE_KIB), per(before.file_kib, after.file_kib))
     };
     let before = look()?;
+    // Everything grows on top of what is there, so that no memory is used again; sessions, which take least, while there is
+    // nothing yet that could be given back.
+    line.part("memory of sessions");
+    let all = asks(&target.servers, SESSIONS, Duration::from_secs(30), None)?;
+    let crowd = Crowd::open(&all, stop, |open| line.count(open as u64, SESSIONS.into(), "sessions"))?;
+    let held = look()?;
     line.part("memory of nodes");
     let plain = target.workload("get", 1, 1)?;
     let stage = Stage::prepare(&Workload { keys: NODES, values: ValueSizes::Fixed(VALUE), ..plain.clone() }, stop)?;
     let (filled, narrow) = (look()?, NODES);
-    // Everything grows on top of what is there, so that no memory is used again.
-    line.part("memory of sessions");
-    let all = asks(&target.servers, SESSIONS, Duration::from_secs(30), Some(20_000))?;
-    let crowd = Crowd::open(&all, stop, |open| line.count(open as u64, SESSIONS.into(), "sessions"))?;
-    let held = look()?;
     line.part("memory of watches");
     let watching = watch_all(target, &stage, stop)?;
     let watched = look()?;
@@ -290,7 +299,7 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
     line.say("cleaning up");
     stage.clean()?;
     wide?.clean()?;
-    let (anon, mapped) = growth(before, filled, narrow);
+    let (anon, mapped) = growth(held, filled, narrow);
     let (wide_anon, wide_mapped) = growth(middle, wide_filled, WIDE_NODES);
     let per_byte = |wide: f64, narrow: f64| ((wide - narrow) / f64::from(WIDE_VALUE - VALUE)).max(0.0);
     // What was not read yet is in the page cache, not mapped: a value takes its size in any case.
@@ -301,8 +310,8 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
         value_byte,
         mapped_znode: (mapped - f64::from(VALUE) * mapped_value_byte).max(0.0),
         mapped_value_byte,
-        session: growth(filled, held, SESSIONS.into()).0,
-        watch: growth(held, watched, WATCHES).0,
+        session: growth(before, held, SESSIONS.into()).0,
+        watch: growth(filled, watched, WATCHES).0,
     })
 }
 
