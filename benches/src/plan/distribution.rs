@@ -115,6 +115,15 @@ mod tests {
     }
 
     #[test]
+    fn a_tail_of_all_runs_lengthens_what_is_beyond_the_usual() {
+        let (usual, all) = (Quantiles::from_two(100.0, 200.0), Quantiles::from_two(90.0, 900.0));
+        let both = usual.with_tail(&all);
+        assert!((both.at(0.5) - 100.0).abs() < 1.0 && (both.at(0.99) - 900.0).abs() < 1.0, "{both:?}");
+        assert!((all.with_tail(&usual).at(0.99) - 900.0).abs() < 1.0);
+        assert!(Quantiles::try_from(Vec::from(both)).is_ok());
+    }
+
+    #[test]
     fn two_figures_make_a_distribution_that_has_them() {
         let made = Quantiles::from_two(200.0, 900.0);
         assert!((made.at(0.5) - 200.0).abs() < 1.0 && (made.at(0.99) - 900.0).abs() < 1.0, "{made:?}");

@@ -61,7 +61,9 @@ const COPIES: f64 = 2.0;
 
 /// What memory grows by where the kernel hands out huge pages.
 const HUGE_PAGE_KIB: u64 = 2_048;
-const SESSIONS: u32 = 2_000;
+/// The first sessions also make room for tables and buffers that later ones share; those after them are counted.
+const FIRST_SESSIONS: u32 = 500;
+const SESSIONS: u32 = 3_000;
 const NODES: u64 = 100_000;
 const VALUE: u32 = 100;
 const WIDE_NODES: u64 = 20_000;
@@ -126,8 +128,8 @@ impl Step {
     }
 }
 
-/// All runs in rounds, so that the repeats of each are minutes apart: what keeps the machine busy for a while spoils one of
-/// them, not all.
+/// All runs but those of long values in rounds, so that the repeats of each are minutes apart: what keeps the machine busy for
+/// a while spoils one of them, not all.
 struct Runs<'a> {
     target: &'a Target,
     stop: &'a Stop,
@@ -156,9 +158,9 @@ impl Runs<'_> {
             self.steps.push(Step::new(purpose, long(workload, LONG)));
         }
         let mut stages = vec![Stage::prepare(&short, self.stop)?];
-        let result = Stage::prepare(&long(short, LONG), self.stop).and_then(|stage| {
-            stages.push(stage);
-            (0..REPEATS).try_for_each(|round| self.round(round, &stages))
+        let result = (0..REPEATS).try_for_each(|round| self.round(round, &stages[0])).and_then(|()| {
+            stages.push(Stage::prepare(&long(short, LONG), self.stop)?);
+            self.sizes(&stages[1])
         });
         self.line.say("cleaning up");
         let cleaned = stages.into_iter().map(Stage::clean).collect::<anyhow::Result<Vec<_>>>();
@@ -174,14 +176,28 @@ impl Runs<'_> {
         Ok(DiskCosts { write, value_byte, znode: write / COPIES, empty: 32.0 * 1024.0 * 1024.0 })
     }
 
-    fn round(&mut self, round: usize, stages: &[Stage]) -> anyhow::Result<()> {
-        let mut at = 0;
-        while at < self.steps.len() {
-            let stage = &stages[usize::from(self.steps[at].purpose == Purpose::Size)];
-            self.run(round, at, stage)?;
-            at += 1;
-            if round == 0 && at == BATCHES.len() + OPERATIONS.len() + SIZED.len() {
-                self.add_open_loops()?;
+    fn round(&mut self, round: usize, stage: &Stage) -> anyhow::Result<()> {
+        for at in 0..self.steps.len() {
+            if self.steps[at].purpose != Purpose::Size {
+                self.run(round, at, stage)?;
+            }
+        }
+        if round == 0 {
+            let closed = self.steps.len();
+            self.add_open_loops()?;
+            (closed..self.steps.len()).try_for_each(|at| self.run(round, at, stage))?;
+        }
+        Ok(())
+    }
+
+    /// Long values come last: what they leave to be written in the background keeps the disk busy for a while, and stalls of it
+    /// would be taken for the machine's usual ones.
+    fn sizes(&mut self, stage: &Stage) -> anyhow::Result<()> {
+        for round in 0..REPEATS {
+            for at in 0..self.steps.len() {
+                if self.steps[at].purpose == Purpose::Size {
+                    self.run(round, at, stage)?;
+                }
             }
         }
         Ok(())
@@ -280,8 +296,11 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
     // Everything grows on top of what is there, so that no memory is used again; sessions, which take least, while there is
     // nothing yet that could be given back.
     line.part("memory of sessions");
-    let all = asks(&target.servers, SESSIONS, Duration::from_secs(30), None)?;
-    let crowd = Crowd::open(&all, stop, |open| line.count(open as u64, SESSIONS.into(), "sessions"))?;
+    let all = asks(&target.servers, FIRST_SESSIONS + SESSIONS, Duration::from_secs(30), None)?;
+    let (first, rest) = all.split_at(FIRST_SESSIONS as usize);
+    let first = Crowd::open(first, stop, |_| {})?;
+    let few = look()?;
+    let crowd = Crowd::open(rest, stop, |open| line.count(open as u64, SESSIONS.into(), "sessions"))?;
     let held = look()?;
     line.part("memory of nodes");
     let plain = target.workload("get", 1, 1)?;
@@ -292,6 +311,7 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
     let watched = look()?;
     watching.close()?;
     crowd.close()?;
+    first.close()?;
     line.part("memory of values");
     let middle = look()?;
     let wide = Stage::prepare(&Workload { keys: WIDE_NODES, values: ValueSizes::Fixed(WIDE_VALUE), ..plain }, stop);
@@ -310,7 +330,7 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
         value_byte,
         mapped_znode: (mapped - f64::from(VALUE) * mapped_value_byte).max(0.0),
         mapped_value_byte,
-        session: growth(before, held, SESSIONS.into()).0,
+        session: growth(few, held, SESSIONS.into()).0,
         watch: growth(filled, watched, WATCHES).0,
     })
 }

@@ -242,5 +242,7 @@ mod tests {
         assert!(!Compared::new(120.0, vec![99.0, 101.0, 100.0], 0.15).within);
         let wide = Compared::new(120.0, vec![90.0, 105.0, 100.0], 0.15);
         assert!(wide.within && (wide.tolerance - 0.3).abs() < 1e-9);
+        let tail = Compared::tail(120.0, 200.0, vec![90.0, 105.0, 100.0], 0.15);
+        assert!(!tail.within && (tail.error + 0.4).abs() < 1e-9 && (tail.tolerance - 0.3).abs() < 1e-9);
     }
 }
