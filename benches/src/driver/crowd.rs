@@ -1,15 +1,15 @@
 //! Many sessions that do nothing but live: pinged, counted, cut off, attached again.
 
 use crate::stop::Stop;
-use crate::wire::session::{Ask, Expired, ping_every};
-use crate::wire::{Session, open_many, open_session, request};
+use crate::wire::session::{Ask, Expired, open_each, ping_every};
+use crate::wire::{Session, open_many, request};
 use anyhow::Context;
 use hardware::reactor::{CloseHow, Event, Reactor, ReactorConfig, SocketId};
 use std::time::{Duration, Instant};
 
 const LOOK: Duration = Duration::from_millis(50);
 /// Sessions opened before those that are there are looked after.
-const CHUNK: usize = 2_000;
+const CHUNK: usize = 200;
 /// Threads that a storm comes from, and sessions that each asks for at a time.
 const STORM_THREADS: usize = 8;
 const STORM_BATCH: usize = 50;
@@ -169,29 +169,34 @@ struct Attached {
 
 fn attach_all(asks: &[Ask], begun: Instant, until: Instant, stop: &Stop) -> Attached {
     let mut attached = Attached::default();
+    let mut pinged = Instant::now();
     for batch in asks.chunks(STORM_BATCH) {
-        let mut left: Vec<&Ask> = batch.iter().collect();
+        let mut left: Vec<Ask> = batch.to_vec();
         while !left.is_empty() {
             if Instant::now() >= until || stop.is_set() {
                 attached.failed += left.len() as u64;
                 break;
             }
-            let refused_before = left.len();
-            left.retain(|ask| match open_session(ask) {
-                Ok(session) => {
-                    attached.sessions.push(((*ask).clone(), session, begun.elapsed()));
-                    false
+            if attached.sessions.first().is_some_and(|(_, first, _)| pinged.elapsed() > ping_every(first.timeout_ms)) {
+                pinged = Instant::now();
+                // One that has ended shows when it is used.
+                attached.sessions.iter_mut().for_each(|(_, session, _)| drop(session.ping()));
+            }
+            let mut refused = Vec::new();
+            for (ask, session) in left.iter().zip(open_each(&left)) {
+                match session {
+                    Ok(session) => attached.sessions.push((ask.clone(), session, begun.elapsed())),
+                    Err(error) if error.downcast_ref::<Expired>().is_some() => attached.expired += 1,
+                    Err(error) => {
+                        attached.last_error = Some(format!("{error:#}"));
+                        refused.push(ask.clone());
+                    }
                 }
-                Err(error) => {
-                    let gone = error.downcast_ref::<Expired>().is_some();
-                    attached.expired += u64::from(gone);
-                    attached.last_error = Some(format!("{error:#}"));
-                    !gone
-                }
-            });
-            if left.len() == refused_before {
+            }
+            if refused.len() == left.len() {
                 std::thread::sleep(STORM_PAUSE);
             }
+            left = refused;
         }
     }
     attached

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Raised when a name changes its meaning.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Parameters of the model, and under which conditions they were measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,6 +104,11 @@ impl Calibration {
             ensure!(thread.availability > 0.0 && thread.availability <= 1.0, "an availability is not between 0 and 1");
             ensure!(thread.turn_us + thread.message_us > 0.0, "turns and messages of a thread cost nothing");
         }
+        let (from, to) = (self.costs.short_idle_us, self.costs.long_idle_us);
+        ensure!(
+            from > 0.0 && to > from && to.is_finite(),
+            "sleeps are not short up to {from} us and long from {to} us"
+        );
         let memory = &self.memory;
         let times =
             [server, generator].into_iter().flat_map(|thread| [thread.turn_us, thread.sleep_us, thread.message_us]);

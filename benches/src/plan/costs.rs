@@ -5,10 +5,6 @@ use crate::workload::Op;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Idle times between which a sleep grows from short to deep, nanoseconds.
-const SHORT_IDLE_NS: f64 = 50_000.0;
-const DEEP_IDLE_NS: f64 = 2_000_000.0;
-
 /// All costs of time. The processor that they were measured on is in the conditions beside them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +23,10 @@ pub struct Costs {
     pub wake: Quantiles,
     /// The same after a long sleep (milliseconds).
     pub deep_wake: Quantiles,
+    /// Idle times between which a sleep grows from short to long, microseconds.
+    pub short_idle_us: f64,
+    /// The upper of them, above the other.
+    pub long_idle_us: f64,
     /// How late a timer of the generator is.
     pub timer: Quantiles,
     /// A log write of one block until it is durable.
@@ -144,8 +144,8 @@ impl Costs {
     /// put on the server's side alone, as both together were measured.
     pub(super) fn wake_ns(&self, generator: bool, idle_ns: u64, u: f64) -> u64 {
         let u = if generator { 0.5 } else { u };
-        let depth = (idle_ns as f64).max(1.0).ln();
-        let depth = (depth - SHORT_IDLE_NS.ln()) / (DEEP_IDLE_NS.ln() - SHORT_IDLE_NS.ln());
+        let (from, to) = (self.short_idle_us.ln(), self.long_idle_us.ln());
+        let depth = ((idle_ns as f64 / 1e3).max(1e-3).ln() - from) / (to - from);
         let (short, deep, depth) = (self.wake.at(u), self.deep_wake.at(u), depth.clamp(0.0, 1.0));
         ((short + (deep - short) * depth) * 1e3) as u64
     }

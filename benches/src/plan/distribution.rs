@@ -4,9 +4,11 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// Quantiles that are kept. More of them near the end, where a p99 comes from.
-const KEPT: [f64; 14] = [0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.85, 0.9, 0.95, 0.975, 0.99, 0.997, 1.0];
+const KEPT: [f64; 15] = [0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.85, 0.9, 0.95, 0.975, 0.99, 0.997, 0.999, 1.0];
 /// The slowest of many is an accident; the last kept quantile is this one.
 const LAST: f64 = 0.9995;
+/// Beyond this quantile is the tail.
+const USUAL: f64 = 0.9;
 
 /// Pairs of a quantile, 0 to 1, and its value in microseconds, both rising.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,15 @@ impl Quantiles {
     pub fn of(histogram: &Histogram<u64>) -> Quantiles {
         let at = |kept: f64| (kept, histogram.value_at_quantile(kept.min(LAST)) as f64 / 1e3);
         Quantiles(KEPT.into_iter().map(at).collect())
+    }
+
+    /// These up to the usual, and of the rest the slower of these and `tail`: where single runs are too short for what is rare,
+    /// `tail` is that of all of them together.
+    #[must_use]
+    pub fn with_tail(&self, tail: &Quantiles) -> Quantiles {
+        let slower =
+            |(quantile, us): &(f64, f64)| (*quantile, if *quantile > USUAL { us.max(tail.at(*quantile)) } else { *us });
+        Quantiles(self.0.iter().map(slower).collect())
     }
 
     /// From a median and a 99th percentile alone, in microseconds: what is faster than the median is nearly as slow, what
@@ -101,6 +112,15 @@ mod tests {
         assert!((kept.mean() - 5_000.0).abs() < 50.0);
         let pairs: Vec<(f64, f64)> = kept.clone().into();
         assert_eq!(Quantiles::try_from(pairs).unwrap(), kept);
+    }
+
+    #[test]
+    fn a_tail_of_all_runs_lengthens_what_is_beyond_the_usual() {
+        let (usual, all) = (Quantiles::from_two(100.0, 200.0), Quantiles::from_two(90.0, 900.0));
+        let both = usual.with_tail(&all);
+        assert!((both.at(0.5) - 100.0).abs() < 1.0 && (both.at(0.99) - 900.0).abs() < 1.0, "{both:?}");
+        assert!((all.with_tail(&usual).at(0.99) - 900.0).abs() < 1.0);
+        assert!(Quantiles::try_from(Vec::from(both)).is_ok());
     }
 
     #[test]

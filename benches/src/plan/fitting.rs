@@ -25,6 +25,25 @@ const TAIL_BISECTIONS: usize = 9;
 const FLUSH_BUSY_MAX: f64 = 500.0;
 /// A wake takes at most so many times the median.
 const TAIL: f64 = 4.0;
+/// Connections whose threads sleep between requests.
+const FEW: u32 = 16;
+/// Idle times, microseconds, between which sleeps may grow from short to long. How processors fall asleep differs: at once, or
+/// after some time of polling by the guest's or the host's kernel.
+const IDLE: [(f64, f64); 13] = [
+    (50.0, 2_000.0),
+    (50.0, 500.0),
+    (50.0, 100.0),
+    (20.0, 2_000.0),
+    (20.0, 200.0),
+    (20.0, 50.0),
+    (10.0, 500.0),
+    (10.0, 100.0),
+    (10.0, 20.0),
+    (5.0, 2_000.0),
+    (5.0, 200.0),
+    (5.0, 50.0),
+    (5.0, 10.0),
+];
 /// Microseconds; of a disk that writes 20 MiB a second.
 const FLUSH_PER_KIB_MAX: f64 = 50.0;
 /// Halvings of what is unknown between nothing and that.
@@ -146,6 +165,8 @@ fn first_guess(seen: &[Observation]) -> Costs {
         operations: Op::ALL.into_iter().map(operation).collect(),
         wake: Quantiles::constant(WAKES * lone),
         deep_wake: Quantiles::constant(2.0 * WAKES * lone),
+        short_idle_us: IDLE[0].0,
+        long_idle_us: IDLE[0].1,
         timer: Quantiles::constant(0.0),
         flush: Quantiles::constant(200.0),
         flush_per_kib_us: 0.0,
@@ -284,7 +305,9 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
         latency.map(|us| us - base - at_median / 2.0)
     };
     let read = find(Op::Get, Purpose::Batches)?;
-    costs.wake = wake(&read.latency, median(&still, read));
+    // What is longer is a stall, which has a place of its own; so below.
+    let longest = TAIL * read.latency.at(0.5);
+    costs.wake = wake(&read.latency, median(&still, read)).map(|us| us.min(longest));
     let deep = find(Op::Get, Purpose::DeepSleep)?;
     for _ in 0..CORRECTIONS {
         let over = median(&Costs { stalls: Stalls::default(), ..costs.clone() }, read) - read.latency.at(0.5);
@@ -292,13 +315,13 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
     }
     costs.timer = Quantiles::constant(deep.late_us);
     let slow = wake(&deep.latency, median(&still, deep) + deep.late_us);
-    // What is longer is a stall, which has a place of its own.
     let longest = TAIL * slow.at(0.5);
     costs.deep_wake = slow.map(|us| us.min(longest));
     for _ in 0..CORRECTIONS {
         let over = median(&Costs { stalls: Stalls::default(), ..costs.clone() }, deep) - deep.latency.at(0.5);
         costs.deep_wake = costs.deep_wake.map(|us| us - over);
     }
+    (costs.short_idle_us, costs.long_idle_us) = idle(costs, seen);
     let write = find(Op::Set, Purpose::Batches)?;
     let woken = Costs { flush: Quantiles::constant(0.0), stalls: Stalls::default(), ..costs.clone() };
     let base = median(&woken, write);
@@ -311,7 +334,7 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
     let pairs: Vec<(f64, f64)> = write.latency.clone().into();
     let mut least = 0.0_f64;
     let flush = pairs.into_iter().map(|(quantile, us)| {
-        least = least.max((typical - base + varies(us, quantile)).max(1.0));
+        least = least.max((typical - base + varies(us.min(STALLED * typical), quantile)).max(1.0));
         (quantile, least)
     });
     costs.flush = Quantiles::try_from(flush.collect::<Vec<_>>())?;
@@ -325,6 +348,32 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The idle times with which reads come closest to their measured medians in open loops, and rates in closed ones.
+fn idle(costs: &Costs, seen: &[Observation]) -> (f64, f64) {
+    let read = |seen: &&Observation| {
+        let single = seen.purpose == Purpose::Batches && seen.workload.outstanding == 1;
+        seen.is(Op::Get) && (seen.purpose == Purpose::Loaded || (single && seen.workload.connections <= FEW))
+    };
+    let wrong = |&(short_idle_us, long_idle_us): &(f64, f64)| -> f64 {
+        let costs = Costs { short_idle_us, long_idle_us, stalls: Stalls::default(), ..costs.clone() };
+        let by = |seen: &Observation| over(&costs, seen).powi(2);
+        seen.iter().filter(read).map(by).sum()
+    };
+    IDLE.into_iter().min_by(|one, other| wrong(one).total_cmp(&wrong(other))).unwrap_or(IDLE[0])
+}
+
+/// By what factor (its logarithm) a simulated run is slower than the measured one: a closed loop by its rate, an open one by its
+/// median.
+fn over(costs: &Costs, seen: &Observation) -> f64 {
+    let run = simulated(costs, &seen.workload);
+    let p50 = run.latency_ns.value_at_quantile(0.5) as f64 / 1e3;
+    let slower = match seen.purpose {
+        Purpose::Loaded => p50 / seen.latency.at(0.5).max(1.0),
+        _ => seen.rate / run.rate,
+    };
+    slower.max(1e-6).ln()
+}
+
 /// What a busy generator adds to a log write, so that sets of several connections are as slow as they were measured.
 fn flush_busy(costs: &Costs, seen: &[Observation]) -> f64 {
     let several = |seen: &&Observation| {
@@ -335,14 +384,7 @@ fn flush_busy(costs: &Costs, seen: &[Observation]) -> f64 {
     for _ in 0..BISECTIONS {
         let middle = f64::midpoint(low, high);
         let costs = Costs { flush_busy_us: middle, ..costs.clone() };
-        // A closed loop by its rate, an open one by its median.
-        let over = |seen: &Observation| {
-            let run = simulated(&costs, &seen.workload);
-            let p50 = run.latency_ns.value_at_quantile(0.5) as f64 / 1e3;
-            if seen.purpose == Purpose::Loaded { p50 / seen.latency.at(0.5).max(1.0) } else { seen.rate / run.rate }
-                .ln()
-        };
-        let slower = seen.iter().filter(several).map(over).sum::<f64>() > 0.0;
+        let slower = seen.iter().filter(several).map(|seen| over(&costs, seen)).sum::<f64>() > 0.0;
         *(if slower { &mut high } else { &mut low }) = middle;
     }
     low

@@ -228,6 +228,8 @@ pub(super) mod tests {
             operations: Op::ALL.into_iter().map(op).collect(),
             wake: Quantiles::constant(5.0),
             deep_wake: Quantiles::constant(20.0),
+            short_idle_us: 50.0,
+            long_idle_us: 2_000.0,
             timer: Quantiles::constant(50.0),
             flush: Quantiles::from_two(200.0, 600.0),
             flush_per_kib_us: 2.0,

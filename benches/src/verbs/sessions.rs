@@ -37,7 +37,7 @@ pub struct SessionsArgs {
     #[arg(long, default_value = "10s")]
     hold: Span,
     /// Sessions from each loopback address, if the server is on one.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     per_source: u32,
     /// Storms: all connections are cut and come back at once.
     #[arg(long, default_value_t = 1)]
@@ -71,6 +71,8 @@ pub struct SessionFigures {
     pub open_seconds: f64,
     /// The server's memory before and after; absent if its process is not known.
     pub memory: Option<(Resident, Resident)>,
+    /// This program's memory before and after; absent if the system does not tell.
+    pub own_memory: Option<(Resident, Resident)>,
     /// Seconds held, with pings.
     pub held_seconds: f64,
     /// Connections that the server ended meanwhile.
@@ -151,11 +153,13 @@ fn measure(
 ) -> anyhow::Result<()> {
     let all = asks(servers, args.count, args.session_timeout.0, Some(args.per_source))?;
     let mut process = started.as_ref().map(Server::pid).or(args.server.process(servers)?);
-    let before = process.and_then(|pid| resident(pid).ok());
+    let own = || resident(std::process::id()).ok();
+    let (before, own_before) = (process.and_then(|pid| resident(pid).ok()), own());
     let begun = Instant::now();
     let mut crowd = Crowd::open(&all, stop, |open| line.count(open as u64, args.count.into(), "sessions"))?;
     (figures.opened, figures.open_seconds) = (crowd.len() as u64, begun.elapsed().as_secs_f64());
     figures.memory = before.zip(process.and_then(|pid| resident(pid).ok()));
+    figures.own_memory = own_before.zip(own());
     line.say("holding");
     let begun = Instant::now();
     crowd.hold(args.hold.0, stop)?;
@@ -224,12 +228,15 @@ fn document(figures: &SessionFigures, conditions: Conditions) -> anyhow::Result<
     row("sessions opened", number(figures.opened as f64));
     row("opened per second", number(figures.opened as f64 / figures.open_seconds.max(1e-9)));
     let mut memory = String::new();
+    let per = |before: u64, after: u64| (after as f64 - before as f64) * 1024.0 / figures.opened.max(1) as f64;
     if let Some((before, after)) = figures.memory {
-        let per = |before: u64, after: u64| (after as f64 - before as f64) * 1024.0 / figures.opened.max(1) as f64;
         let bytes = per(before.anon_kib, after.anon_kib);
         row("server memory per session, anonymous", format!("{} bytes", number(bytes)));
         row("server memory per session, all resident", format!("{} bytes", number(per(before.all_kib, after.all_kib))));
         memory = format!(", {} bytes of the server's memory each", number(bytes));
+    }
+    if let Some((before, after)) = figures.own_memory {
+        row("generator memory per session", format!("{} bytes", number(per(before.all_kib, after.all_kib))));
     }
     row("held", time(figures.held_seconds * 1e6));
     row("lost while held", number(figures.lost as f64));

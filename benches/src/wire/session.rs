@@ -30,7 +30,11 @@ pub struct Session {
 }
 
 impl Session {
-    fn ping(&mut self) -> std::io::Result<()> {
+    /// Keeps it alive. The answer stays to be read.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn ping(&mut self) -> std::io::Result<()> {
         let mut out = Vec::with_capacity(12);
         request::ping(&mut out);
         self.stream.write_all(&out)
@@ -62,13 +66,15 @@ impl Ask {
     }
 }
 
-/// Connections from one loopback address to one port, at most: the system's range of ports is a little larger.
-const PER_SOURCE: u32 = 20_000;
+/// Connections from one loopback address to one port. The system has some 28,000 ports, but takes only every other one for
+/// sockets that are bound to an address, and the longer to find one the fewer are left: ten milliseconds at the end.
+const PER_SOURCE: u32 = 10_000;
 /// Descriptors that are needed besides those of connections.
 const OTHER_FILES: u64 = 128;
 
 /// So many new sessions on the servers in turn. To a server on a loopback address they come from several loopback
-/// addresses, `per_source` from each (20,000 unless given), as one has not ports enough for very many.
+/// addresses, `per_source` from each (10,000 unless given), as one has not ports enough for very many; the first of them leave
+/// the address to the system, which finds a port for them at once.
 ///
 /// # Errors
 /// The limit on open files does not allow so many.
@@ -83,7 +89,7 @@ pub fn asks(servers: &Servers, count: u32, timeout: Duration, per_source: Option
     let ask = |number: u32| {
         let server = addresses[number as usize % addresses.len()];
         let source = match server.ip() {
-            IpAddr::V4(ip) if ip.is_loopback() => {
+            IpAddr::V4(ip) if ip.is_loopback() && number >= per_source => {
                 let [_, _, third, fourth] = (1 + number / per_source).to_be_bytes();
                 Some(IpAddr::from([127, 0, third, fourth]))
             }
@@ -137,16 +143,20 @@ pub fn open_many(asks: &[Ask], mut progress: impl FnMut(usize) -> anyhow::Result
             // One that has ended shows when it is used.
             sessions.iter_mut().for_each(|session| drop(session.ping()));
         }
-        let streams = batch.iter().map(|ask| begin(ask, CONNECT_LIMIT)).collect::<anyhow::Result<Vec<_>>>();
-        let streams = streams.with_context(|| format!("after {} sessions", sessions.len()))?;
-        for (ask, stream) in batch.iter().zip(streams) {
-            let session =
-                granted(ask, stream, GRANT_LIMIT).with_context(|| format!("after {} sessions", sessions.len()))?;
+        for session in open_each(batch) {
+            let session = session.with_context(|| format!("after {} sessions", sessions.len()))?;
             sessions.push(session);
         }
         progress(sessions.len())?;
     }
     Ok(sessions)
+}
+
+/// Asks for all these sessions before it waits for the first of them, and tells of each, in order, what became of it as
+/// [`open_session`] does.
+pub fn open_each(asks: &[Ask]) -> impl Iterator<Item = anyhow::Result<Session>> {
+    let streams: Vec<_> = asks.iter().map(|ask| begin(ask, CONNECT_LIMIT)).collect();
+    asks.iter().zip(streams).map(|(ask, stream)| granted(ask, stream?, GRANT_LIMIT))
 }
 
 /// Connects, with a limit and a message that says what to do.

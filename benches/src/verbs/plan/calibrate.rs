@@ -3,7 +3,7 @@
 use super::target::Target;
 use super::{PlanArgs, conditions, deliver, report};
 use crate::driver::crowd::Crowd;
-use crate::driver::{Bulk, Outcome, Stage, run};
+use crate::driver::{Bulk, Outcome, Stage, latencies, run};
 use crate::plan::calibration::{Calibration, DiskCosts, MemoryCosts, Point, SCHEMA};
 use crate::plan::distribution::Quantiles;
 use crate::plan::fitting::{Observation, Purpose, fit, median};
@@ -16,6 +16,7 @@ use crate::wire::request;
 use crate::wire::session::asks;
 use crate::workload::{Load, Schedule, Span, ValueSizes, WatchKind, Workload};
 use anyhow::{Context, bail};
+use hdrhistogram::Histogram;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ const SLEEPY_RATE: f64 = 500.0;
 const LOADED: [(&str, u32, u32, f64); 5] =
     [("get", 50, 1, 0.15), ("get", 50, 1, 0.4), ("get", 50, 1, 0.7), ("set", 50, 1, 0.3), ("set", 50, 1, 0.6)];
 /// Open loops are measured so many times as long: their tail counts.
-const OPEN_TIMES: u32 = 2;
+const OPEN_TIMES: u32 = 4;
 
 /// Runs of each workload; the median of each figure counts. Other work of the machine and its host shows in single runs.
 const REPEATS: usize = 3;
@@ -60,7 +61,9 @@ const COPIES: f64 = 2.0;
 
 /// What memory grows by where the kernel hands out huge pages.
 const HUGE_PAGE_KIB: u64 = 2_048;
-const SESSIONS: u32 = 2_000;
+/// The first sessions also make room for tables and buffers that later ones share; those after them are counted.
+const FIRST_SESSIONS: u32 = 500;
+const SESSIONS: u32 = 3_000;
 const NODES: u64 = 100_000;
 const VALUE: u32 = 100;
 const WIDE_NODES: u64 = 20_000;
@@ -109,13 +112,15 @@ struct Step {
     purpose: Purpose,
     workload: Workload,
     seen: Vec<Observation>,
+    /// Latencies of all runs together: rare stalls fall into few of them, and the median of tails would drop those.
+    together: Histogram<u64>,
     /// Bytes that each operation put on the disk.
     bytes: Vec<f64>,
 }
 
 impl Step {
     fn new(purpose: Purpose, workload: Workload) -> Step {
-        Step { purpose, workload, seen: Vec::new(), bytes: Vec::new() }
+        Step { purpose, workload, seen: Vec::new(), together: latencies(), bytes: Vec::new() }
     }
 
     fn median_rate(&self) -> f64 {
@@ -123,8 +128,8 @@ impl Step {
     }
 }
 
-/// All runs in rounds, so that the repeats of each are minutes apart: what keeps the machine busy for a while spoils one of
-/// them, not all.
+/// All runs but those of long values in rounds, so that the repeats of each are minutes apart: what keeps the machine busy for
+/// a while spoils one of them, not all.
 struct Runs<'a> {
     target: &'a Target,
     stop: &'a Stop,
@@ -153,9 +158,9 @@ impl Runs<'_> {
             self.steps.push(Step::new(purpose, long(workload, LONG)));
         }
         let mut stages = vec![Stage::prepare(&short, self.stop)?];
-        let result = Stage::prepare(&long(short, LONG), self.stop).and_then(|stage| {
-            stages.push(stage);
-            (0..REPEATS).try_for_each(|round| self.round(round, &stages))
+        let result = (0..REPEATS).try_for_each(|round| self.round(round, &stages[0])).and_then(|()| {
+            stages.push(Stage::prepare(&long(short, LONG), self.stop)?);
+            self.sizes(&stages[1])
         });
         self.line.say("cleaning up");
         let cleaned = stages.into_iter().map(Stage::clean).collect::<anyhow::Result<Vec<_>>>();
@@ -171,14 +176,28 @@ impl Runs<'_> {
         Ok(DiskCosts { write, value_byte, znode: write / COPIES, empty: 32.0 * 1024.0 * 1024.0 })
     }
 
-    fn round(&mut self, round: usize, stages: &[Stage]) -> anyhow::Result<()> {
-        let mut at = 0;
-        while at < self.steps.len() {
-            let stage = &stages[usize::from(self.steps[at].purpose == Purpose::Size)];
-            self.run(round, at, stage)?;
-            at += 1;
-            if round == 0 && at == BATCHES.len() + OPERATIONS.len() + SIZED.len() {
-                self.add_open_loops()?;
+    fn round(&mut self, round: usize, stage: &Stage) -> anyhow::Result<()> {
+        for at in 0..self.steps.len() {
+            if self.steps[at].purpose != Purpose::Size {
+                self.run(round, at, stage)?;
+            }
+        }
+        if round == 0 {
+            let closed = self.steps.len();
+            self.add_open_loops()?;
+            (closed..self.steps.len()).try_for_each(|at| self.run(round, at, stage))?;
+        }
+        Ok(())
+    }
+
+    /// Long values come last: what they leave to be written in the background keeps the disk busy for a while, and stalls of it
+    /// would be taken for the machine's usual ones.
+    fn sizes(&mut self, stage: &Stage) -> anyhow::Result<()> {
+        for round in 0..REPEATS {
+            for at in 0..self.steps.len() {
+                if self.steps[at].purpose == Purpose::Size {
+                    self.run(round, at, stage)?;
+                }
             }
         }
         Ok(())
@@ -219,12 +238,17 @@ impl Runs<'_> {
         let bytes = before.zip(after).map_or(0.0, |(before, after)| after.saturating_sub(before) as f64 / all.max(1.0));
         debug_assert_eq!(self.steps[at].seen.len(), round);
         self.steps[at].seen.push(seen);
+        self.steps[at].together.add(&outcome.latency_ns).context("latencies of one kind add up")?;
         self.steps[at].bytes.push(bytes);
         Ok(())
     }
 
     fn seen(&self) -> anyhow::Result<Vec<Observation>> {
-        self.steps.iter().map(|step| Observation::median(&step.seen).context("nothing was run")).collect()
+        let of = |step: &Step| {
+            let seen = Observation::median(&step.seen).context("nothing was run")?;
+            Ok(Observation { latency: seen.latency.with_tail(&Quantiles::of(&step.together)), ..seen })
+        };
+        self.steps.iter().map(of).collect()
     }
 }
 
@@ -269,20 +293,25 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
         (per(before.anon_kib, after.anon_kib + HUGE_PAGE_KIB), per(before.file_kib, after.file_kib))
     };
     let before = look()?;
+    // Everything grows on top of what is there, so that no memory is used again; sessions, which take least, while there is
+    // nothing yet that could be given back.
+    line.part("memory of sessions");
+    let all = asks(&target.servers, FIRST_SESSIONS + SESSIONS, Duration::from_secs(30), None)?;
+    let (first, rest) = all.split_at(FIRST_SESSIONS as usize);
+    let first = Crowd::open(first, stop, |_| {})?;
+    let few = look()?;
+    let crowd = Crowd::open(rest, stop, |open| line.count(open as u64, SESSIONS.into(), "sessions"))?;
+    let held = look()?;
     line.part("memory of nodes");
     let plain = target.workload("get", 1, 1)?;
     let stage = Stage::prepare(&Workload { keys: NODES, values: ValueSizes::Fixed(VALUE), ..plain.clone() }, stop)?;
     let (filled, narrow) = (look()?, NODES);
-    // Everything grows on top of what is there, so that no memory is used again.
-    line.part("memory of sessions");
-    let all = asks(&target.servers, SESSIONS, Duration::from_secs(30), Some(20_000))?;
-    let crowd = Crowd::open(&all, stop, |open| line.count(open as u64, SESSIONS.into(), "sessions"))?;
-    let held = look()?;
     line.part("memory of watches");
     let watching = watch_all(target, &stage, stop)?;
     let watched = look()?;
     watching.close()?;
     crowd.close()?;
+    first.close()?;
     line.part("memory of values");
     let middle = look()?;
     let wide = Stage::prepare(&Workload { keys: WIDE_NODES, values: ValueSizes::Fixed(WIDE_VALUE), ..plain }, stop);
@@ -290,7 +319,7 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
     line.say("cleaning up");
     stage.clean()?;
     wide?.clean()?;
-    let (anon, mapped) = growth(before, filled, narrow);
+    let (anon, mapped) = growth(held, filled, narrow);
     let (wide_anon, wide_mapped) = growth(middle, wide_filled, WIDE_NODES);
     let per_byte = |wide: f64, narrow: f64| ((wide - narrow) / f64::from(WIDE_VALUE - VALUE)).max(0.0);
     // What was not read yet is in the page cache, not mapped: a value takes its size in any case.
@@ -301,8 +330,8 @@ fn memory(target: &Target, stop: &Stop, line: &Line) -> anyhow::Result<MemoryCos
         value_byte,
         mapped_znode: (mapped - f64::from(VALUE) * mapped_value_byte).max(0.0),
         mapped_value_byte,
-        session: growth(filled, held, SESSIONS.into()).0,
-        watch: growth(held, watched, WATCHES).0,
+        session: growth(few, held, SESSIONS.into()).0,
+        watch: growth(filled, watched, WATCHES).0,
     })
 }
 

@@ -47,7 +47,7 @@ pub struct PlanArgs {
     server_pid: Option<u32>,
     #[command(flatten)]
     start: StartFlags,
-    /// Measured time of each run [default: 1.5s to calibrate, of open loops twice as long; 4s to verify].
+    /// Measured time of each run [default: 1.5s to calibrate, of open loops four times as long; 4s to verify].
     #[arg(long, short, value_name = "TIME")]
     measure: Option<Span>,
     /// Verify these workloads alone, by their numbers in the table.
