@@ -38,7 +38,8 @@ fn wrong_files_and_servers_are_named_with_the_remedy() {
     let small = std::fs::read_to_string(shipped("deployments/small.toml")).unwrap();
     let impossible = put("impossible.toml", &small.replace("cores = 2", "cores = 0"));
     let unknown = put("unknown.toml", &small.replace("cores = 2", "coers = 2"));
-    let damaged = put("damaged.toml", &std::fs::read_to_string(example()).unwrap().replace("schema = 2", "schema = 7"));
+    let damaged =
+        put("damaged.toml", &std::fs::read_to_string(example()).unwrap().replacen("schema = ", "schema = 7", 1));
     let (example, good) = (example(), shipped("deployments/small.toml"));
     // A port that was free a moment ago.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
