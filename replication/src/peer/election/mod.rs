@@ -201,7 +201,11 @@ impl Election {
         }
         let Notification { state, vote, version, .. } = notification;
         if !self.views.is_voter(from) {
-            self.send(from, Vote { round: self.round, ..current }, out);
+            // It may be a voter by a configuration that this server has not seen. Java tells it, in this round's name, of
+            // the leader that is lost; that vote for a dead server would be taken for a fresh one, and spread.
+            let round = self.round;
+            let vote = self.looking.as_ref().map_or(Vote { round, ..current }, |looking| looking.proposal(round));
+            self.send(from, vote, out);
         } else if let Some(looking) = &self.looking {
             if state == PeerState::Looking && vote.round < self.round {
                 self.send(from, looking.proposal(self.round), out);

@@ -452,7 +452,8 @@ fn who_has_a_role_answers_lookers_and_ignores_others() {
     assert_eq!(stage.election.round(), 2);
     assert_eq!(stage.sent()[0], (1, LOOKING, vote(2, 2, 12, 2)));
     stage.hear(9, LOOKING, NO_VOTE);
-    assert_eq!(stage.sent(), [(9, LOOKING, vote(3, 2, 11, 2))], "until decided, the last winner");
+    // It may be a voter by a configuration that this server does not know, and would tell it on.
+    assert_eq!(stage.sent(), [(9, LOOKING, vote(2, 2, 12, 2))], "not the leader that was lost");
 }
 
 /// Trap: a server of weight 0 votes and is never elected.
