@@ -11,7 +11,10 @@
 //! only noted, and what makes a connection act waits until the view has stepped. So a read never sees more than the
 //! events that have been put before it.
 
+mod failure;
 mod peers;
+
+pub use failure::CoreFailure;
 
 use super::admission::Admission;
 use super::checkpoint;
@@ -83,23 +86,6 @@ pub struct CoreParts {
     pub role: Option<(Seat, WalHost)>,
     /// The interned ACLs.
     pub acls: AclTable,
-}
-
-/// Why a core ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum CoreFailure {
-    /// Something of its own failed.
-    #[error("{0}")]
-    Own(String),
-    /// Another core did, which knows why.
-    #[error("another core has ended")]
-    Deserted,
-}
-
-impl From<String> for CoreFailure {
-    fn from(why: String) -> CoreFailure {
-        CoreFailure::Own(why)
-    }
 }
 
 /// One core.
