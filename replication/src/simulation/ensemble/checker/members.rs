@@ -68,6 +68,15 @@ impl Members {
         Ok(())
     }
 
+    /// A leader has completed what it knows from its file of the members proposed last: their transaction may have got lost
+    /// with a log that was not flushed (`Leader.startZkServer` does so too).
+    pub fn completed(&mut self, members: Arc<Ensemble>) {
+        let zxid = Zxid::from_wire(members.version());
+        if zxid.counter() > 0 && self.0.last().is_some_and(|(last, _)| zxid > *last) {
+            self.0.push((zxid, members));
+        }
+    }
+
     /// What takes effect has to be in the logs of a quorum: of the members before it, and of those that it makes.
     pub fn committed(&self, zxid: Zxid, holders: &BTreeSet<ServerId>) -> Result<(), String> {
         let is_change = self.0.len() > 1 && self.0.last().is_some_and(|(last, _)| *last == zxid);

@@ -17,6 +17,7 @@ use super::super::checkpoint::Loaded;
 use super::super::shards::PARTITIONS;
 use crate::ledger::SubtreeUsage;
 use crate::node::{Action, Input, Node};
+use crate::peer::ensemble::Ensemble;
 use crate::peer::mistake::Mistake;
 use crate::role::{self, Now, RoleConfig};
 use crate::wal::disk::DIRECTORY;
@@ -50,6 +51,8 @@ pub enum Effect {
     Holds(Zxid, Bytes),
     /// The log holds nothing behind this any more.
     Drops(Zxid),
+    /// These members are in force, and the transaction that proposed them is not in the log.
+    InForce(Arc<Ensemble>),
 }
 
 /// A running server.
@@ -168,6 +171,10 @@ impl Server {
                 }
                 Action::KeepLastSeen(ensemble) => storage.last_seen = ensemble,
                 Action::Activate(ensemble) => {
+                    let proposed = Zxid::from_wire(ensemble.version());
+                    if proposed > self.log_base && !self.log.contains_key(&proposed) {
+                        self.effects.push_back(Effect::InForce(Arc::clone(&ensemble)));
+                    }
                     if ensemble.version() >= storage.last_seen.version() {
                         storage.last_seen = Arc::clone(&ensemble);
                     }

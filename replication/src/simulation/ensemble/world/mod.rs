@@ -460,6 +460,7 @@ impl World {
                 }
                 Effect::Holds(zxid, bytes) => self.checker.holds(sid, zxid, bytes),
                 Effect::Drops(behind) => self.checker.drops(sid, behind),
+                Effect::InForce(members) => self.checker.timeline.members.completed(members),
                 Effect::Published(zxid) => is_due |= zxid.0 % 4 == 0,
                 Effect::Peer(action) => self.carry_out(sid, action)?,
             }
