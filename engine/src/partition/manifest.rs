@@ -12,6 +12,8 @@
 //!     crc32c u32 of everything before
 //! ```
 //!
+//! Whatever comes between, every format ends with that checksum: so damage is told apart from another format.
+//!
 //! The system state (sessions, ACL table, configuration) is the replication role's; here it is bytes.
 
 use super::record::NODE_FIXED;
@@ -148,12 +150,12 @@ impl Manifest {
         }
         let mut rest = Fields(&bytes[MAGIC.len()..]);
         let format = rest.u32()?;
-        if format != FORMAT {
-            return Err(ManifestError::Format(format));
-        }
         let (body, crc) = bytes.split_last_chunk().ok_or(SHORT)?;
         if u32::from_le_bytes(*crc) != crc32c::crc32c(body) {
             return Err(ManifestError::Damaged("its checksum fails"));
+        }
+        if format != FORMAT {
+            return Err(ManifestError::Format(format));
         }
         let (server, hash_key, zxid) = (rest.u64()?, rest.u64()?, Zxid(rest.u64()?));
         let count = rest.u32()?;
@@ -272,7 +274,8 @@ mod tests {
         for at in 0..bytes.len() {
             for bit in 0..8 {
                 bytes[at] ^= 1 << bit;
-                assert!(Manifest::decode(&bytes).is_err(), "byte {at}");
+                let found = Manifest::decode(&bytes);
+                assert!(matches!(found, Err(ManifestError::Damaged(_) | ManifestError::Magic)), "byte {at}: {found:?}");
                 bytes[at] ^= 1 << bit;
             }
             assert!(Manifest::decode(&bytes[..at]).is_err());
@@ -285,6 +288,9 @@ mod tests {
     fn errors_name_the_remedy() {
         let mut bytes = sample().encode();
         bytes[4] = 2;
+        let end = bytes.len() - 4;
+        let crc = crc32c::crc32c(&bytes[..end]);
+        bytes[end..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Manifest::decode(&bytes), Err(ManifestError::Format(2)));
         assert!(ManifestError::Format(2).to_string().contains("use the server that wrote it"));
     }

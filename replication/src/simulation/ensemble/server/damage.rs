@@ -9,9 +9,6 @@ use crate::wal::{BLOCK_BYTES, Checkpoint as LogFloor, Recovered, SegmentSeq, Ver
 use engine::partition::Manifest;
 use engine::zxid::Zxid;
 
-/// The head of a manifest: a server of another release is not to take it for damaged.
-const MANIFEST_HEAD: usize = 16;
-
 /// What a start cannot read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
@@ -42,7 +39,7 @@ impl Storage {
         let what = match chance.below(8) {
             0 if manifest.is_some() => {
                 let bytes = self.manifest.as_mut()?;
-                let at = MANIFEST_HEAD + chance.below((bytes.len() - MANIFEST_HEAD) as u64) as usize;
+                let at = chance.below(bytes.len() as u64) as usize;
                 bytes[at] ^= 1 << chance.below(8);
                 format!("byte {at} of the manifest")
             }
