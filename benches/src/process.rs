@@ -32,6 +32,18 @@ pub struct Resident {
     pub all_kib: u64,
 }
 
+impl std::ops::Add for Resident {
+    type Output = Resident;
+
+    fn add(self, other: Resident) -> Resident {
+        Resident {
+            anon_kib: self.anon_kib + other.anon_kib,
+            file_kib: self.file_kib + other.file_kib,
+            all_kib: self.all_kib + other.all_kib,
+        }
+    }
+}
+
 impl Usage {
     /// Reads it.
     ///
@@ -39,6 +51,21 @@ impl Usage {
     /// The process is gone, or belongs to somebody who does not show it.
     pub fn of(pid: u32) -> io::Result<Usage> {
         Ok(Usage { cpu: cpu_time(pid)?, threads: thread_times(pid), memory: resident(pid)? })
+    }
+
+    /// What several processes have used together.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of), for any of them.
+    pub fn of_all(pids: &[u32]) -> io::Result<Usage> {
+        pids.iter().try_fold(Usage::default(), |mut all, pid| {
+            let one = Usage::of(*pid)?;
+            all.cpu += one.cpu;
+            // The numbers of threads are unique on a machine.
+            all.threads.extend(one.threads);
+            all.memory = all.memory + one.memory;
+            Ok(all)
+        })
     }
 
     /// Processor time used since `before`. Exact where no thread has ended meanwhile, else to a clock tick.
@@ -111,6 +138,14 @@ pub fn listener(address: SocketAddr) -> Option<u32> {
                 .any(|inode| name.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')) == Some(inode))
         })
     })
+}
+
+/// The processes behind these addresses, as far as [`listener`] finds them, each once.
+pub fn listeners(addresses: &[SocketAddr]) -> Vec<u32> {
+    let mut processes: Vec<u32> = addresses.iter().filter_map(|address| listener(*address)).collect();
+    processes.sort_unstable();
+    processes.dedup();
+    processes
 }
 
 /// The same number, if there is such a process.

@@ -1,4 +1,5 @@
-//! Servers to measure: started on a free loopback port with a directory of their own, stopped when dropped.
+//! Servers to measure, alone or as ensembles: started on free loopback ports with directories of their own, stopped when
+//! dropped.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -22,7 +23,7 @@ pub enum Kind {
         /// `--shard-cores`.
         shard_cores: u32,
     },
-    /// Apache ZooKeeper from Debian's package, standalone, default settings.
+    /// Apache ZooKeeper from Debian's package, default settings.
     Zookeeper {
         /// `-Xmx`, if not the JVM's own choice.
         heap: Option<String>,
@@ -41,32 +42,24 @@ impl Kind {
         }
     }
 
-    fn command(&self, folder: &Path, port: u16) -> io::Result<Command> {
+    fn command(&self, folder: &Path, port: u16, membership: &str) -> io::Result<Command> {
+        let config = folder.join("zoo.cfg");
+        if *self != Kind::Redis {
+            let data = folder.join("data");
+            let text = format!(
+                "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n\
+                 admin.enableServer=false\n4lw.commands.whitelist=*\n{membership}",
+                data.display()
+            );
+            std::fs::write(&config, text)?;
+        }
         Ok(match self {
             Kind::Ringkeeper { program, shard_cores } => {
                 let mut command = Command::new(program);
-                command.arg("serve").arg("--data-dir").arg(folder.join("data"));
-                command.args(["--client-port", &port.to_string(), "--shard-cores", &shard_cores.to_string()]);
-                command.args([
-                    "--set",
-                    "maxClientCnxns=0",
-                    "--set",
-                    "4lw.commands.whitelist=*",
-                    "--set",
-                    "admin.enableServer=false",
-                ]);
+                command.arg("serve").arg(config).args(["--shard-cores", &shard_cores.to_string()]);
                 command
             }
             Kind::Zookeeper { heap } => {
-                let config = folder.join("zoo.cfg");
-                let data = folder.join("data");
-                std::fs::write(
-                    &config,
-                    format!(
-                        "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n",
-                        data.display()
-                    ),
-                )?;
                 let mut command = Command::new("java");
                 command.args(heap.iter().map(|heap| format!("-Xmx{heap}")));
                 command.arg("-Dzookeeper.root.logger=WARN,CONSOLE").arg("-Dzookeeper.log.threshold=WARN");
@@ -92,6 +85,8 @@ pub struct Server {
     kind: Kind,
     folder: PathBuf,
     pin: Option<usize>,
+    /// The lines of its configuration that name the members of its ensemble; none if it stands alone.
+    membership: String,
 }
 
 impl Server {
@@ -101,16 +96,21 @@ impl Server {
     /// # Errors
     /// The program is missing, exits, or does not answer within a minute; the message has the end of its log.
     pub fn start(kind: &Kind, folder: &Path, pin: Option<usize>) -> io::Result<Server> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let mut server = Server {
-            child: spawn(kind, folder, port, pin)?,
+        let [port] = free_ports()?;
+        let mut server = Server::begin(kind, folder, port, pin, String::new())?;
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    fn begin(kind: &Kind, folder: &Path, port: u16, pin: Option<usize>, membership: String) -> io::Result<Server> {
+        Ok(Server {
+            child: spawn(kind, folder, port, pin, &membership)?,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             kind: kind.clone(),
             folder: folder.to_owned(),
             pin,
-        };
-        server.wait_until_ready()?;
-        Ok(server)
+            membership,
+        })
     }
 
     /// Kills it (SIGKILL), and starts it again on the same port and directory. The kernel may hold the port and the lock on
@@ -124,7 +124,7 @@ impl Server {
         self.child.wait()?;
         let until = Instant::now() + RESTART_LIMIT;
         loop {
-            self.child = spawn(&self.kind, &self.folder, self.address.port(), self.pin)?;
+            self.child = spawn(&self.kind, &self.folder, self.address.port(), self.pin, &self.membership)?;
             match self.wait_until_ready() {
                 Err(_) if self.child.try_wait()?.is_some() && Instant::now() < until => {
                     std::thread::sleep(RESTART_PAUSE)
@@ -180,6 +180,64 @@ impl Server {
     }
 }
 
+/// Members of one ensemble, on this machine.
+#[derive(Debug)]
+pub struct Ensemble {
+    members: Vec<Server>,
+}
+
+impl Ensemble {
+    /// Starts so many servers of a kind (one: a lone server) in folders of their own below `folder`, which is empty, and
+    /// waits until each of them serves.
+    ///
+    /// # Errors
+    /// As [`Server::start`]. Redis has no ensembles.
+    pub fn start(kind: &Kind, size: u32, folder: &Path, pin: Option<usize>) -> io::Result<Ensemble> {
+        if size == 1 {
+            return Ok(Ensemble { members: vec![Server::start(kind, folder, pin)?] });
+        }
+        if *kind == Kind::Redis {
+            return Err(io::Error::other("redis stands alone: leave --ensemble away"));
+        }
+        let ports = (0..size).map(|_| free_ports()).collect::<io::Result<Vec<[u16; 3]>>>()?;
+        let lines = (1..).zip(&ports).map(|(number, [client, quorum, election])| {
+            format!("server.{number}=127.0.0.1:{quorum}:{election};127.0.0.1:{client}\n")
+        });
+        let membership = "initLimit=10\nsyncLimit=5\n".to_owned() + &lines.collect::<String>();
+        let mut members = Vec::new();
+        for (number, [client, ..]) in (1..).zip(&ports) {
+            let home = folder.join(number.to_string());
+            std::fs::create_dir_all(home.join("data"))?;
+            std::fs::write(home.join("data/myid"), number.to_string())?;
+            members.push(Server::begin(kind, &home, *client, pin, membership.clone())?);
+        }
+        for member in &mut members {
+            member.wait_until_ready()?;
+        }
+        Ok(Ensemble { members })
+    }
+
+    /// Where they listen for clients.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(Server::address).collect()
+    }
+
+    /// Their processes.
+    pub fn processes(&self) -> Vec<u32> {
+        self.members.iter().map(Server::pid).collect()
+    }
+}
+
+/// Ports of the loopback that nobody listens on.
+fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
+    let held = (0..N).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<Vec<_>>>()?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
 fn log_path(kind: &Kind, folder: &Path) -> PathBuf {
     folder.join(format!("{}.log", kind.name()))
 }
@@ -191,8 +249,8 @@ fn last_words(log: &Path) -> String {
     lines[lines.len().saturating_sub(3)..].join(" / ")
 }
 
-fn spawn(kind: &Kind, folder: &Path, port: u16, pin: Option<usize>) -> io::Result<Child> {
-    let plain = kind.command(folder, port)?;
+fn spawn(kind: &Kind, folder: &Path, port: u16, pin: Option<usize>, membership: &str) -> io::Result<Child> {
+    let plain = kind.command(folder, port, membership)?;
     let mut command = match pin {
         Some(core) => {
             let mut pinned = Command::new("taskset");

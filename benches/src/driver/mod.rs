@@ -35,7 +35,7 @@ pub use pacer::Window;
 pub use recorder::{Interval, Intervals, Record, latencies};
 pub use stage::Stage;
 
-use crate::process::{Usage, listener};
+use crate::process::{Usage, listeners};
 use crate::stop::Stop;
 use crate::workload::Workload;
 use anyhow::{Context, ensure};
@@ -61,15 +61,15 @@ pub struct Progress<'a> {
     pub intervals: &'a Intervals,
 }
 
-/// Prepares the servers, carries the workload out, and removes what it made. `server` is the process to watch; where it is
-/// `None` the one that listens on the first server's port is looked for on this machine.
+/// Prepares the servers, carries the workload out, and removes what it made. `processes` are the servers' to watch; where
+/// none is given those that listen on the servers' ports are looked for on this machine.
 ///
 /// # Errors
 /// No server can be reached, or nothing could be measured. A run that ended early with something measured is no error: its
 /// outcome says so.
-pub fn measure(workload: &Workload, server: Option<u32>, stop: &Stop) -> anyhow::Result<Outcome> {
+pub fn measure(workload: &Workload, processes: &[u32], stop: &Stop) -> anyhow::Result<Outcome> {
     let stage = Stage::prepare(workload, stop)?;
-    let outcome = run(&stage, workload, server, stop, &mut |_| {});
+    let outcome = run(&stage, workload, processes, stop, &mut |_| {});
     let cleaned = stage.clean();
     let outcome = outcome?;
     cleaned?;
@@ -83,14 +83,14 @@ pub fn measure(workload: &Workload, server: Option<u32>, stop: &Stop) -> anyhow:
 pub fn run(
     stage: &Stage,
     workload: &Workload,
-    server: Option<u32>,
+    processes: &[u32],
     stop: &Stop,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> anyhow::Result<Outcome> {
+    let processes = if processes.is_empty() { listeners(workload.servers.addresses()) } else { processes.to_vec() };
     let workload = Workload { servers: stage.servers().clone(), ..workload.clone() };
-    let server = server.or_else(|| listener(workload.servers.addresses()[0]));
     let nursery = stage.nursery(&workload, stop)?;
-    let outcome = run_threads(stage, &workload, &nursery, server, stop, progress);
+    let outcome = run_threads(stage, &workload, &nursery, processes, stop, progress);
     let removed = if workload.mix.ops().any(crate::workload::Op::creates) { stage.remove(&nursery) } else { Ok(0) };
     let outcome = outcome?;
     match removed {
@@ -104,7 +104,7 @@ fn run_threads(
     stage: &Stage,
     workload: &Workload,
     nursery: &str,
-    server: Option<u32>,
+    processes: Vec<u32>,
     stop: &Stop,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> anyhow::Result<Outcome> {
@@ -145,7 +145,7 @@ fn run_threads(
         workers.push(std::thread::Builder::new().name(format!("load-{thread}")).spawn(work)?);
     }
     drop(wanted_to);
-    let mut watched = Watched::new(server);
+    let mut watched = Watched::new(processes);
     while !workers.iter().all(std::thread::JoinHandle::is_finished) {
         if stop.is_set() {
             halt.set();
@@ -193,25 +193,25 @@ fn run_threads(
     })
 }
 
-/// This process, its processor time, and the server.
+/// This process, its processor time, and the servers together.
 type Look = (Usage, Duration, Option<Usage>);
 
-/// Both processes at the begin and at the end of measuring.
+/// This process and those of the servers at the begin and at the end of measuring.
 struct Watched {
-    server: Option<u32>,
+    servers: Vec<u32>,
     begin: Option<Look>,
     end: Option<Look>,
 }
 
 impl Watched {
-    fn new(server: Option<u32>) -> Watched {
-        Watched { server, begin: None, end: None }
+    fn new(servers: Vec<u32>) -> Watched {
+        Watched { servers, begin: None, end: None }
     }
 
     fn now(&self) -> Option<Look> {
-        let server = self.server.and_then(|pid| Usage::of(pid).ok());
+        let servers = if self.servers.is_empty() { None } else { Usage::of_all(&self.servers).ok() };
         // This process's own time is exact, also of threads that have ended.
-        Some((Usage::of(std::process::id()).ok()?, hardware::cpu::process_cpu_time(), server))
+        Some((Usage::of(std::process::id()).ok()?, hardware::cpu::process_cpu_time(), servers))
     }
 
     fn look(&mut self, window: Window, elapsed: Duration) {
@@ -230,7 +230,7 @@ impl Watched {
         next.map_or(LOOK, |edge| Duration::from_nanos(edge - at_ns))
     }
 
-    /// What this process and the server used for so many operations.
+    /// What this process and the servers used for so many operations.
     fn used(mut self, operations: u64, seconds: f64) -> (Used, Option<Used>) {
         let end = self.end.take().or_else(|| self.now()).unwrap_or_default();
         let begin = self.begin.take().unwrap_or_default();

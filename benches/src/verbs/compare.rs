@@ -6,7 +6,7 @@ use super::progress::Line;
 use crate::driver::{Stage, run};
 use crate::report::document::{number, time};
 use crate::report::{Conditions, Document, Plot, RunFigures, Scale, Series, Table};
-use crate::server::{Kind, Server};
+use crate::server::{Ensemble, Kind};
 use crate::stop::Stop;
 use crate::workload::{Protocol, Servers, Workload};
 use anyhow::{Context, bail};
@@ -71,6 +71,9 @@ pub struct CompareArgs {
     /// Rounds; medians are reported.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Start ensembles of so many servers on this machine. CPU per operation is then that of all of them together.
+    #[arg(long, default_value_t = 1, value_name = "SERVERS", value_parser = clap::value_parser!(u32).range(1..=9))]
+    ensemble: u32,
     #[command(flatten)]
     start: StartFlags,
     #[command(flatten)]
@@ -159,7 +162,11 @@ pub fn main(args: &CompareArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
         (Some(conditions), _) => conditions,
         (None, why) => bail!("nothing was measured: {}", why.as_deref().unwrap_or("no server was named")),
     };
-    let code = deliver(&document(&workload, &all, conditions, ended.clone())?, &args.output, stop)?;
+    let title = match args.ensemble {
+        1 => format!("Comparison: {}", workload.describe()),
+        size => format!("Comparison of ensembles of {size}: {}", workload.describe()),
+    };
+    let code = deliver(&document(title, &workload, &all, conditions, ended.clone())?, &args.output, stop)?;
     match ended {
         Some(why) if !stop.is_set() => bail!("the comparison ended early: {why}"),
         _ => Ok(code),
@@ -178,18 +185,19 @@ fn one(
     let home = args.start.home()?;
     let (started, servers, protocol) = match side {
         Side::Started(kind) => {
-            let server = Server::start(kind, home.path(), args.start.pin_server)?;
+            let ensemble = Ensemble::start(kind, args.ensemble, home.path(), args.start.pin_server)?;
             let protocol = if *kind == Kind::Redis { Protocol::Redis } else { Protocol::Zookeeper };
-            let servers = Servers::one(server.address());
-            (Some(server), servers, protocol)
+            let servers = Servers::of(ensemble.addresses())?;
+            (Some(ensemble), servers, protocol)
         }
         Side::There(_, servers) => (None, servers.clone(), workload.protocol),
     };
+    let processes = started.as_ref().map(Ensemble::processes).unwrap_or_default();
     let workload = Workload { servers, protocol, ..workload.clone() };
     workload.check()?;
     let conditions = Conditions::gather(&workload.servers, workload.seed);
     let stage = Stage::prepare(&workload, stop)?;
-    let outcome = run(&stage, &workload, started.as_ref().map(Server::pid), stop, &mut |progress| line.run(progress));
+    let outcome = run(&stage, &workload, &processes, stop, &mut |progress| line.run(progress));
     let cleaned = stage.clean();
     let outcome = outcome?;
     cleaned?;
@@ -201,6 +209,7 @@ fn cpu(run: &RunFigures) -> f64 {
 }
 
 fn document(
+    title: String,
     workload: &Workload,
     all: &[Rounds],
     conditions: Conditions,
@@ -257,7 +266,7 @@ fn document(
     }
     Ok(Document {
         verb: "compare",
-        title: format!("Comparison: {}", workload.describe()),
+        title,
         answer,
         warnings,
         plots: vec![

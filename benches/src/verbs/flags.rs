@@ -135,7 +135,8 @@ impl WorkloadFlags {
 /// The process of the server.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ServerFlags {
-    /// The server's process, for its CPU and memory; looked for by its port where it runs on this machine.
+    /// The server's process, for its CPU and memory; looked for by its port where it runs on this machine (`run` and
+    /// `sweep`: the processes of all servers).
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
 }
@@ -149,6 +150,17 @@ impl ServerFlags {
         match self.server_pid {
             Some(pid) => crate::process::existing(pid).map(Some),
             None => Ok(crate::process::listener(servers.addresses()[0])),
+        }
+    }
+
+    /// The process that was given, or those of all servers that can be found.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn processes(self, servers: &Servers) -> anyhow::Result<Vec<u32>> {
+        match self.server_pid {
+            Some(pid) => crate::process::existing(pid).map(|pid| vec![pid]),
+            None => Ok(crate::process::listeners(servers.addresses())),
         }
     }
 }

@@ -28,12 +28,12 @@ pub struct RunArgs {
 /// Nothing could be measured, or the report cannot be written.
 pub fn main(args: &RunArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let workload = args.workload.workload()?;
-    let server = args.server.process(&workload.servers)?;
+    let processes = args.server.processes(&workload.servers)?;
     let conditions = Conditions::gather(&workload.servers, workload.seed);
     let line = Line::new("run");
     line.say("making keys");
     let stage = Stage::prepare(&workload, stop)?;
-    let outcome = run(&stage, &workload, server, stop, &mut |progress| line.run(progress));
+    let outcome = run(&stage, &workload, &processes, stop, &mut |progress| line.run(progress));
     line.say("cleaning up");
     let cleaned = stage.clean();
     drop(line);

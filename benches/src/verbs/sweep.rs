@@ -120,12 +120,12 @@ pub fn main(args: &SweepArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
         bail!("a sweep chooses its rates itself: --from gives the first; rate and schedule are for `run`");
     }
     ensure!((0.1..=50.0).contains(&args.precision), "--precision is {} %, not between 0.1 and 50", args.precision);
-    let server = args.server.process(&workload.servers)?;
+    let processes = args.server.processes(&workload.servers)?;
     let conditions = Conditions::gather(&workload.servers, workload.seed);
     let line = Line::new("sweep");
     line.say("making keys");
     let stage = Stage::prepare(&workload, stop)?;
-    let swept = try_rates(args, &workload, &stage, server, stop, &line);
+    let swept = try_rates(args, &workload, &stage, &processes, stop, &line);
     line.say("cleaning up");
     let cleaned = stage.clean();
     drop(line);
@@ -138,7 +138,7 @@ fn try_rates(
     args: &SweepArgs,
     workload: &Workload,
     stage: &Stage,
-    server: Option<u32>,
+    processes: &[u32],
     stop: &Stop,
     line: &Line,
 ) -> anyhow::Result<Swept> {
@@ -148,7 +148,7 @@ fn try_rates(
             line.say("a closed loop, to know where to begin");
             let measure = crate::workload::Span(workload.measure.0.min(std::time::Duration::from_secs(3)));
             let closed = Workload { measure, outstanding: 4, load: Load::Closed, ..workload.clone() };
-            run(stage, &closed, server, stop, &mut |progress| line.run(progress))?.rate / 8.0
+            run(stage, &closed, processes, stop, &mut |progress| line.run(progress))?.rate / 8.0
         }
     };
     let mut search = Search::new(first.max(Search::RATE_MIN));
@@ -165,7 +165,7 @@ fn try_rates(
         let at_rate = Workload { load: open, outstanding, ..workload.clone() };
         let (mut tries, mut failures) = (0, 0);
         let held = loop {
-            let outcome = match run(stage, &at_rate, server, stop, &mut |progress| line.run(progress)) {
+            let outcome = match run(stage, &at_rate, processes, stop, &mut |progress| line.run(progress)) {
                 Err(_) if stop.is_set() && !steps.is_empty() => return swept(steps, search),
                 outcome => outcome?,
             };

@@ -23,6 +23,16 @@ impl Servers {
         Servers { text: address.to_string(), addresses: vec![address], chroot: String::new() }
     }
 
+    /// Several servers, no chroot.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(addresses: Vec<SocketAddr>) -> anyhow::Result<Servers> {
+        ensure!(!addresses.is_empty(), "no server was named");
+        let text = addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
+        Ok(Servers { text, addresses, chroot: String::new() })
+    }
+
     /// Where they listen, at least one.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses

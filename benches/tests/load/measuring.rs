@@ -31,7 +31,7 @@ fn a_stopped_server_shows_in_the_latencies_of_an_open_loop() {
     let workload = Workload { load, measure: Span::seconds(8), ..workload(fixture.servers(), "get") };
     let stage = Stage::prepare(&workload, &stop).unwrap();
     let mut pause = None;
-    let outcome = run(&stage, &workload, Some(pid), &stop, &mut |progress| {
+    let outcome = run(&stage, &workload, &[pid], &stop, &mut |progress| {
         if pause.is_none() && progress.elapsed > workload.warm_up.0 + Duration::from_secs(1) {
             signal(pid, Signal::STOP);
             pause = Some(std::thread::spawn(move || {
@@ -59,7 +59,7 @@ fn an_open_loop_sends_as_many_as_its_schedule_says() {
     let fixture = Fixture::new();
     let load = Load::Open { schedule: Schedule::fixed(RATE as f64).unwrap(), poisson: false };
     let workload = Workload { load, threads: 2, measure: Span::seconds(3), ..workload(fixture.servers(), "half") };
-    let outcome = measure(&workload, Some(fixture.server.pid()), &Stop::default()).unwrap();
+    let outcome = measure(&workload, &[fixture.server.pid()], &Stop::default()).unwrap();
     assert_eq!((outcome.errors, outcome.ended_early), (0, None));
     assert_eq!(outcome.latency_ns.len(), RATE * 3);
     assert!((outcome.asked_rate.unwrap() / RATE as f64 - 1.0).abs() < 1e-6);
@@ -71,7 +71,7 @@ fn every_operation_is_answered_without_error() {
     let all =
         "get=5,set=5,create=5,create_ephemeral=5,create_sequential=5,delete=10,exists=5,children=5,multi=5,sync=5";
     let workload = Workload { outstanding: 4, threads: 2, ..workload(fixture.servers(), all) };
-    let outcome = measure(&workload, Some(fixture.server.pid()), &Stop::default()).unwrap();
+    let outcome = measure(&workload, &[fixture.server.pid()], &Stop::default()).unwrap();
     assert_eq!(outcome.record.errors, Default::default());
     assert_eq!(outcome.by_op().count(), 10);
     assert!(outcome.rate > 0.0 && outcome.server.is_some());
@@ -83,7 +83,7 @@ fn watches_fire_and_sessions_are_replaced_during_a_run() {
     let fixture = Fixture::new();
     let mut workload = Workload { outstanding: 2, churn_per_second: 50.0, ..workload(fixture.servers(), "half") };
     workload.watches.per_session = 5;
-    let outcome = measure(&workload, None, &Stop::default()).unwrap();
+    let outcome = measure(&workload, &[], &Stop::default()).unwrap();
     assert!(outcome.record.events > 0, "no watch fired");
     assert!(!outcome.record.churned_ns.is_empty(), "no session was replaced");
     assert_eq!((outcome.errors, outcome.record.lost_connections), (0, 0));
@@ -93,7 +93,7 @@ fn watches_fire_and_sessions_are_replaced_during_a_run() {
 fn figures_survive_their_json() {
     let fixture = Fixture::new();
     let workload = Workload { outstanding: 2, ..workload(fixture.servers(), "mixed") };
-    let outcome = measure(&workload, None, &Stop::default()).unwrap();
+    let outcome = measure(&workload, &[], &Stop::default()).unwrap();
     let figures = serde_json::to_value(RunFigures::of(&outcome, &workload)).unwrap();
     let again: RunFigures = serde_json::from_str(&figures.to_string()).unwrap();
     let twice = serde_json::to_value(&again).unwrap();

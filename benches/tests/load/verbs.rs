@@ -93,3 +93,21 @@ fn compare_alternates_and_reports_ratios() {
     }
     assert!(!fixture.holds_something());
 }
+
+#[test]
+fn compare_starts_ensembles_and_counts_all_their_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let ringkeeper = ringkeeper().display().to_string();
+    let words = ["compare", "--of", "ringkeeper", "--ensemble", "3", "--rounds", "1", "--ringkeeper", &ringkeeper];
+    let workload = ["--mix", "set", "--keys", "20", "--warm-up", "0s", "--measure", "500ms", "-c", "6"];
+    let output = program(&words).args(workload).arg("--out").arg(&out).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report = report(&out);
+    assert_eq!(report["conditions"]["servers"].as_array().unwrap().len(), 3, "{report}");
+    let run = &report["compare"][0]["runs"][0];
+    assert_eq!(run["errors"], 0, "{run}");
+    assert!(run["answered"].as_u64().unwrap() > 0, "{run}");
+    let (all, busiest) = (&run["server"]["processors"], &run["server"]["busiest_thread"]);
+    assert!(all.as_f64().unwrap() >= busiest.as_f64().unwrap(), "{run}");
+}

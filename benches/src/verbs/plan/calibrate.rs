@@ -229,7 +229,7 @@ impl Runs<'_> {
         self.line.part(&format!("{} of {ALL}: {}", self.done, describe(workload)));
         self.stop.check()?;
         let before = written_bytes(self.target.process);
-        let outcome = complete(run(stage, workload, Some(self.target.process), self.stop, &mut |progress| {
+        let outcome = complete(run(stage, workload, &[self.target.process], self.stop, &mut |progress| {
             self.line.run(progress)
         })?)?;
         let after = written_bytes(self.target.process);

@@ -194,7 +194,7 @@ fn measure(
     let plain = Stage::prepare(&target.workload("get", 1, 1)?, stop)?;
     let one = |stage: &Stage, workload: &Workload| {
         stop.check()?;
-        complete(run(stage, workload, Some(target.process), stop, &mut |progress| line.run(progress))?)
+        complete(run(stage, workload, &[target.process], stop, &mut |progress| line.run(progress))?)
     };
     let measured = (1..=args.repeats).try_for_each(|round| -> anyhow::Result<()> {
         for case in cases.iter_mut() {
