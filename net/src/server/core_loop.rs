@@ -597,7 +597,7 @@ impl Core {
             Mail::ManifestWritten { zxid, result } => {
                 result.map_err(|problem| format!("the checkpoint could not be written: {problem}"))?;
                 if let Some(role) = &mut self.parts.role {
-                    role.checkpoint_done(self.parts.now, zxid, &mut self.parts.post);
+                    role.checkpoint_done(self.parts.now, zxid, &mut self.parts.metrics, &mut self.parts.post);
                 }
             }
             Mail::Removed(result) => {

@@ -19,6 +19,7 @@ use super::status::Status;
 use super::topology::Topology;
 use super::wal_host::WalHost;
 use crate::connection::Serving;
+use crate::metrics::{BasicSummary, CoreMetrics};
 use bytes::Bytes;
 use engine::ids::CoreId;
 use engine::zxid::Zxid;
@@ -653,9 +654,10 @@ impl RoleHost {
     }
 
     /// The manifest with this zxid is durable: the log below it is no longer needed.
-    pub fn checkpoint_done(&mut self, now: Now, zxid: Zxid, post: &mut Post) {
+    pub fn checkpoint_done(&mut self, now: Now, zxid: Zxid, metrics: &mut CoreMetrics, post: &mut Post) {
         if let Some(checkpoint) = self.checkpoint.take() {
             let took_ms = now.mono_ms.saturating_sub(checkpoint.begun_ms);
+            metrics.add(BasicSummary::SnapshotTime, took_ms.unsigned_abs());
             let pause_ms = took_ms.saturating_mul(CHECKPOINT_PAUSE).min(CHECKPOINT_PAUSE_MAX_MS);
             self.next_checkpoint_ms = now.mono_ms.saturating_add(pause_ms);
         }

@@ -5,6 +5,8 @@ use crate::support::raw::Raw;
 use crate::support::record::{self, mode, op};
 use crate::support::server::{Server, ServerConfig, four_letter};
 use crate::support::session::Session;
+use crate::support::wait_for;
+use std::time::Duration;
 
 on_one_and_four_shards!(
     only_srvr_is_allowed_by_default,
@@ -12,6 +14,7 @@ on_one_and_four_shards!(
     short_answers,
     srvr_and_stat,
     mntr,
+    checkpoints_are_counted,
     cons_and_resets,
     conf,
     envi,
@@ -161,6 +164,18 @@ fn mntr(shards: usize) {
     ] {
         assert!(value(key).parse::<f64>().is_ok(), "{key} {}", value(key));
     }
+}
+
+fn checkpoints_are_counted(shards: usize) {
+    let server = ServerConfig::new(shards).set("snapCount", "10").start();
+    let mut session = Session::open(server.address());
+    for number in 0..20 {
+        session.create(&format!("/{number}"), b"");
+    }
+    wait_for("a checkpoint in mntr", Duration::from_secs(60), || {
+        let text = ask(&server, "mntr");
+        text.lines().any(|line| line.starts_with("zk_cnt_snapshottime\t") && !line.ends_with("\t0")).then_some(())
+    });
 }
 
 fn cons_and_resets(shards: usize) {
