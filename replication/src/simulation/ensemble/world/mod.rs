@@ -21,7 +21,7 @@ use network::{Callee, Name, Network};
 use site::Site;
 use std::cmp::Reverse;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
@@ -391,6 +391,12 @@ impl World {
         self.sites.get_mut(&sid).unwrap()
     }
 
+    /// Who has this epoch for current, or a later one.
+    fn in_epoch(&self, epoch: u32) -> BTreeSet<ServerId> {
+        let sites = self.sites.iter().filter(|(_, site)| site.storage.epochs().current >= epoch);
+        sites.map(|(sid, _)| ServerId(*sid)).collect()
+    }
+
     fn clock(&self, sid: i64) -> Now {
         self.sites[&sid].clock(self.now)
     }
@@ -460,7 +466,10 @@ impl World {
                 }
                 Effect::Holds(zxid, bytes) => self.checker.holds(sid, zxid, bytes),
                 Effect::Drops(behind) => self.checker.drops(sid, behind),
-                Effect::InForce(members) => self.checker.timeline.members.completed(members),
+                Effect::InForce(members) => {
+                    let with_it = self.in_epoch(self.sites[&sid].storage.epochs().current);
+                    self.checker.timeline.members.in_force(members, &with_it)?;
+                }
                 Effect::Published(zxid) => is_due |= zxid.0 % 4 == 0,
                 Effect::Peer(action) => self.carry_out(sid, action)?,
             }
