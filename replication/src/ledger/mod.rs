@@ -82,6 +82,8 @@ pub struct Ledger {
     /// Sum of path and data lengths.
     data_bytes: i64,
     quota_refusals: BTreeMap<Box<str>, u64>,
+    /// Version of the configuration that this server itself has written.
+    config_written: Zxid,
 }
 
 impl Ledger {

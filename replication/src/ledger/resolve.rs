@@ -157,12 +157,14 @@ impl Ledger {
     }
 
     /// This server's own configuration becomes the content of /zookeeper/config, by a piece of no transaction: where the
-    /// configuration came from somewhere else than the log (`QuorumPeer.initConfigInZKDatabase`).
+    /// configuration came from somewhere else than the log (`QuorumPeer.initConfigInZKDatabase`). Reconfigurations before
+    /// it that are committed afterwards do not bring their members back.
     pub fn write_config(&mut self, text: &str, version: Zxid) -> Option<RoutedPiece> {
         let node = self.hashed(&CONFIG_NODE.into());
         let before = self.nodes.update(node.hash, |state| {
             (state.version, state.data_length) = (CONFIG_VERSION, text.len() as u32);
         })?;
+        self.config_written = version;
         self.data_bytes += text.len() as i64 - i64::from(before.data_length);
         let data = Bytes::copy_from_slice(text.as_bytes());
         let piece = Piece::Rewrite { node, data, version: CONFIG_VERSION, mzxid: version };
@@ -185,6 +187,11 @@ impl Ledger {
                 self.apply_create(step, Creation { path, data, acl, owner, cversion, plain: false, entry });
             }
             Txn::Delete { path, .. } => self.apply_delete(step, path),
+            // A member that begins to serve has written what is in force, and commits the end of its log behind that. The
+            // transaction of what is in force need not be there: the log may have been lost, and the file kept.
+            Txn::SetData { path, reconfig: true, .. } if step.header.zxid < self.config_written => {
+                self.overlay.settle(self.hash(path), step.header.zxid);
+            }
             Txn::SetData { path, data, version, .. } => self.apply_set_data(step, path, data, *version, entry),
             Txn::SetAcl { path, acl, version } => self.apply_set_acl(step, path, acl, *version, entry),
             Txn::CloseSession { paths } => {

@@ -186,6 +186,12 @@ fn reconfig_of_an_ensemble_asks_the_members_and_then_the_acl() {
     let own = world.ledger.write_config("server.2=b:1:2:participant\nversion=900000000", Zxid(0x9_0000_0000)).unwrap();
     assert!(matches!(own.piece, Piece::Rewrite { version: -1, mzxid: Zxid(0x9_0000_0000), .. }));
     assert_eq!(world.node("/zookeeper/config").data_length, 44);
+    // A reconfiguration before that one, which the log holds and only now commits, changes nothing.
+    assert!(matches!(propose(&mut world, Ok(text.clone())), (0, pieces) if pieces.is_empty()));
+    assert_eq!(world.node("/zookeeper/config").data_length, 44);
+    world.zxid = 0x9_0000_0000;
+    assert_eq!(propose(&mut world, Ok(text.clone())).1.len(), 1, "a later one counts");
+    assert_eq!(world.node("/zookeeper/config").data_length, text.len() as u32);
 }
 
 #[test]

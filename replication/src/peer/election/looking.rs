@@ -186,12 +186,15 @@ impl Election {
         let won = |table: &BTreeMap<ServerId, Ballot>| {
             // A leader is believed on its own word only: its followers may not know yet that it is dead. The word that
             // this server leads can be true of the present round alone.
-            let confirmed = if vote.leader == self.config.own {
-                same_round
-            } else {
-                table.get(&vote.leader).is_some_and(|leader| leader.state == PeerState::Leading)
-            };
-            confirmed && self.views.has_quorum(&supporters(table, &ballot))
+            let supporters = supporters(table, &ballot);
+            if vote.leader == self.config.own {
+                return same_round && self.views.has_quorum(&supporters);
+            }
+            // There is nothing to elect: the leader has its quorums, and says which configuration is under way. Whoever has
+            // seen one that came to nothing would ask for a quorum that nobody gathers; and one that is still under way
+            // may need this server (Java's asks for both, and stays outside).
+            let confirmed = table.get(&vote.leader).is_some_and(|leader| leader.state == PeerState::Leading);
+            confirmed && self.views.committed().has_quorum(&supporters)
         };
         if (same_round && won(&looking.heard)) || won(&looking.settled) {
             self.round = vote.round;

@@ -93,6 +93,7 @@ impl Checker {
                     return Err(format!("{zxid} takes effect behind {last}"));
                 }
                 self.chain.push((zxid, bytes.clone()));
+                self.timeline.members.pass(zxid);
                 self.timeline.append(zxid, bytes)?;
                 let held = self.held.remove(&zxid).unwrap_or_default();
                 let holders = held.into_iter().filter(|(_, record)| record == bytes).map(|(sid, _)| sid).collect();

@@ -51,7 +51,7 @@ pub enum Effect {
     Holds(Zxid, Bytes),
     /// The log holds nothing behind this any more.
     Drops(Zxid),
-    /// These members are in force, and the transaction that proposed them is not in the log.
+    /// These members are in force.
     InForce(Arc<Ensemble>),
 }
 
@@ -171,10 +171,7 @@ impl Server {
                 }
                 Action::KeepLastSeen(ensemble) => storage.last_seen = ensemble,
                 Action::Activate(ensemble) => {
-                    let proposed = Zxid::from_wire(ensemble.version());
-                    if proposed > self.log_base && !self.log.contains_key(&proposed) {
-                        self.effects.push_back(Effect::InForce(Arc::clone(&ensemble)));
-                    }
+                    self.effects.push_back(Effect::InForce(Arc::clone(&ensemble)));
                     if ensemble.version() >= storage.last_seen.version() {
                         storage.last_seen = Arc::clone(&ensemble);
                     }

@@ -21,7 +21,7 @@ use network::{Callee, Name, Network};
 use site::Site;
 use std::cmp::Reverse;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
@@ -141,12 +141,8 @@ impl World {
     /// same end; and at last nobody is left to use it, and sessions have to end with what they owned.
     pub fn run(&mut self) -> Result<Met, String> {
         self.run_until(TROUBLE_MS)?;
-        self.heal_quorum()?;
-        let (before, acknowledged) = (self.checker.len(), self.checker.acknowledged());
-        self.run_until(TROUBLE_MS + PEACE_MS)?;
-        if self.checker.len() < before + PROGRESS || self.checker.acknowledged() <= acknowledged {
-            return Err(format!("a healed quorum does not go on: {}", self.plights()));
-        }
+        self.heal_quorum();
+        self.goes_on()?;
         self.heal();
         self.at_peace = true;
         self.until("a healed ensemble does not come to rest", World::is_at_rest)?;
@@ -157,6 +153,23 @@ impl World {
         self.compare_all()?;
         self.sum_up();
         Ok(self.met.clone())
+    }
+
+    /// A healed quorum has to go on. Whom that takes changes when new members are proposed that clients have asked for amid
+    /// the trouble, to a leader that does not know yet who stays away: then more come back, and have as long.
+    fn goes_on(&mut self) -> Result<(), String> {
+        let mut begun = (self.now, self.checker.len(), self.checker.acknowledged());
+        while self.now < begun.0 + PEACE_MS {
+            self.run_until(self.now + 20)?;
+            if self.bring_back() {
+                begun = (self.now, self.checker.len(), self.checker.acknowledged());
+            }
+        }
+        let (_, before, acknowledged) = begun;
+        if self.checker.len() < before + PROGRESS || self.checker.acknowledged() <= acknowledged {
+            return Err(format!("a healed quorum does not go on: {}", self.plights()));
+        }
+        Ok(())
     }
 
     fn until(&mut self, otherwise: &str, holds: impl Fn(&World) -> bool) -> Result<(), String> {
@@ -391,6 +404,12 @@ impl World {
         self.sites.get_mut(&sid).unwrap()
     }
 
+    /// Who has this epoch for current, or a later one.
+    fn in_epoch(&self, epoch: u32) -> BTreeSet<ServerId> {
+        let sites = self.sites.iter().filter(|(_, site)| site.storage.epochs().current >= epoch);
+        sites.map(|(sid, _)| ServerId(*sid)).collect()
+    }
+
     fn clock(&self, sid: i64) -> Now {
         self.sites[&sid].clock(self.now)
     }
@@ -460,7 +479,10 @@ impl World {
                 }
                 Effect::Holds(zxid, bytes) => self.checker.holds(sid, zxid, bytes),
                 Effect::Drops(behind) => self.checker.drops(sid, behind),
-                Effect::InForce(members) => self.checker.timeline.members.completed(members),
+                Effect::InForce(members) => {
+                    let with_it = self.in_epoch(self.sites[&sid].storage.epochs().current);
+                    self.checker.timeline.members.in_force(members, &with_it)?;
+                }
                 Effect::Published(zxid) => is_due |= zxid.0 % 4 == 0,
                 Effect::Peer(action) => self.carry_out(sid, action)?,
             }

@@ -60,8 +60,7 @@ impl World {
                     let Mode::Leading { epoch } = server.node.role().mode() else {
                         return Err(format!("server {sid} leads and its role does not"));
                     };
-                    let adopted = self.sites.iter().filter(|(_, site)| site.storage.epochs().current >= epoch);
-                    let adopted = adopted.map(|(sid, _)| ServerId(*sid)).collect();
+                    let adopted = self.in_epoch(epoch);
                     self.checker.leads(sid, epoch, &adopted, server.log_base(), server.log())?;
                 }
             }
