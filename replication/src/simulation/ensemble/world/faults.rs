@@ -305,3 +305,23 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::ensemble::scenario;
+    use crate::simulation::ensemble::world::{line, parsed};
+
+    #[test]
+    fn who_stays_away_comes_back_when_members_proposed_since_need_it() {
+        let mut world = World::new(1, scenario(3, None), false).unwrap();
+        world.site(2).stays_down = true;
+        assert!(!world.bring_back(), "two of three are there");
+        let members = format!("{}{}version=100000005", line(1, true), line(2, true));
+        world.site(1).storage.told(Arc::new(parsed(&members).unwrap()));
+        assert!(world.bring_back(), "both of two are needed");
+        world.run_until(100).unwrap();
+        assert!(world.sites[&2].server.is_some());
+        assert!(!world.bring_back(), "nobody stays away any more");
+    }
+}
