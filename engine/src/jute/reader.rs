@@ -117,36 +117,37 @@ fn decode_text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Joins surrogate pairs of three bytes each; whatever else is malformed becomes U+FFFD.
+/// Joins surrogate pairs of three bytes each; whatever else is malformed becomes U+FFFD, a lone surrogate a single one.
 fn decode_cesu(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;
-    while !rest.is_empty() {
-        let pair = rest.iter().position(|byte| *byte == 0xED).and_then(|at| Some((at, surrogate_pair(&rest[at..])?)));
-        match pair {
-            Some((at, joined)) => {
+    let mut from = 0;
+    while let Some(at) = rest.iter().skip(from).position(|byte| *byte == 0xED).map(|at| from + at) {
+        match surrogates(&rest[at..]) {
+            Some((meant, length)) => {
                 text.push_str(&String::from_utf8_lossy(&rest[..at]));
-                text.push(joined);
-                rest = &rest[at + 6..];
+                text.push(meant);
+                (rest, from) = (&rest[at + length..], 0);
             }
-            None => {
-                let until = rest.iter().skip(1).position(|byte| *byte == 0xED).map_or(rest.len(), |at| at + 1);
-                text.push_str(&String::from_utf8_lossy(&rest[..until]));
-                rest = &rest[until..];
-            }
+            None => from = at + 1,
         }
     }
+    text.push_str(&String::from_utf8_lossy(rest));
     text
 }
 
-fn surrogate_pair(bytes: &[u8]) -> Option<char> {
-    let [0xED, high @ 0xA0..=0xAF, high_low @ 0x80..=0xBF, 0xED, low @ 0xB0..=0xBF, low_low @ 0x80..=0xBF, ..] = *bytes
-    else {
-        return None;
+/// What the surrogates in front stand for, and their length in bytes.
+fn surrogates(bytes: &[u8]) -> Option<(char, usize)> {
+    let [0xED, first @ 0xA0..=0xBF, first_low @ 0x80..=0xBF, behind @ ..] = bytes else { return None };
+    let pair = match behind {
+        [0xED, low @ 0xB0..=0xBF, low_low @ 0x80..=0xBF, ..] if *first < 0xB0 => {
+            let high = u32::from(first & 0x0F) << 6 | u32::from(first_low & 0x3F);
+            let low = u32::from(low & 0x0F) << 6 | u32::from(low_low & 0x3F);
+            char::from_u32(0x10000 + (high << 10 | low))
+        }
+        _ => None,
     };
-    let high = u32::from(high & 0x0F) << 6 | u32::from(high_low & 0x3F);
-    let low = u32::from(low & 0x0F) << 6 | u32::from(low_low & 0x3F);
-    char::from_u32(0x10000 + (high << 10 | low))
+    Some(pair.map_or((char::REPLACEMENT_CHARACTER, 3), |meant| (meant, 6)))
 }
 
 #[cfg(test)]
@@ -183,6 +184,8 @@ mod tests {
         assert_eq!(decode_text(b"a\xFFb"), "a\u{FFFD}b");
         assert_eq!(decode_text("\u{1F600}".as_bytes()), "\u{1F600}");
         assert_eq!(decode_text(b"x\xED\xA0\xBD\xED\xB8\x80y"), "x\u{1F600}y");
+        assert_eq!(decode_text(b"x\xED\xA0\xBDy\xED\xB8\x80\xED"), "x\u{FFFD}y\u{FFFD}\u{FFFD}");
+        assert_eq!(decode_text(b"\xED\x95\x9C\xFF\xED\xA0\x80"), "\u{D55C}\u{FFFD}\u{FFFD}");
     }
 
     proptest! {

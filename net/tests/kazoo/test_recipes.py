@@ -3,10 +3,11 @@
 import queue
 import threading
 import unittest
+from unittest import mock
 
 from common import PATIENCE, ServerTest, wait_for
 from kazoo.exceptions import LockTimeout
-from kazoo.recipe.cache import TreeCache, TreeEvent
+from kazoo.recipe.cache import TreeCache, TreeEvent, TreeNode
 from kazoo.recipe.watchers import PatientChildrenWatch
 
 
@@ -308,10 +309,35 @@ class Mirrors(ServerTest):
         self.client.create(self.path("b"))
         changed.get(timeout=PATIENCE)
 
+    def tree_cache(self):
+        """A TreeCache that takes replies in the order in which they come.
+
+        kazoo's own does not: it sends a request by get_async, and says only then, by rawlink, what is to become of the
+        reply. If its thread is put off between the two while a change of the node makes another thread ask again, the
+        older reply is handed on behind the newer one, and the cache goes back to older data for good, whatever the server
+        does. Here no reply is read from the connection between the two."""
+        client = self.connect()
+        lock = threading.RLock()
+        read_response, call_client = client._connection._read_response, TreeNode._call_client
+
+        def read_alone(*arguments):
+            with lock:
+                return read_response(*arguments)
+
+        def call_alone(node, method_name, path):
+            with lock:
+                call_client(node, method_name, path)
+
+        client._connection._read_response = read_alone
+        patch = mock.patch.object(TreeNode, "_call_client", call_alone)
+        patch.start()
+        self.addCleanup(patch.stop)
+        return TreeCache(client, self.base)
+
     def test_tree_cache(self):
         events = queue.Queue()
         self.client.create(self.path("a/b"), b"1", makepath=True)
-        cache = TreeCache(self.connect(), self.base)
+        cache = self.tree_cache()
         cache.listen(lambda event: events.put((event.event_type, event.event_data and event.event_data.path)))
         cache.start()
         seen = [events.get(timeout=PATIENCE) for _ in range(4)]
@@ -329,7 +355,7 @@ class Mirrors(ServerTest):
         cache.close()
 
     def test_tree_cache_of_a_changing_tree_ends_equal_to_it(self):
-        cache = TreeCache(self.connect(), self.base)
+        cache = self.tree_cache()
         cache.start()
         for n in range(60):
             self.client.create(self.path("n%d" % n), b"0")

@@ -70,6 +70,12 @@ impl ServerConfig {
         self
     }
 
+    /// The same with another number of shard cores.
+    pub fn shards(mut self, shards: usize) -> ServerConfig {
+        self.shards = shards;
+        self
+    }
+
     /// The same run by another program that takes the command line behind its own arguments (`nsenter`, `prlimit`).
     pub fn wrapped(mut self, wrapper: &[&str]) -> ServerConfig {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();

@@ -10,6 +10,7 @@ mod support;
 
 mod access;
 mod admin;
+mod caches;
 mod flood;
 mod frames;
 mod golden;

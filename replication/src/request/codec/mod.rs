@@ -16,6 +16,7 @@ use bytes::Bytes;
 use engine::acl::perms;
 use engine::error_code::ErrorCode;
 use engine::jute::{DecodeError, Reader, Writer};
+use engine::node_owner::NodeOwner;
 
 /// Types of the requests that go to a leader (`ZooDefs.OpCode`).
 pub mod opcode {
@@ -58,7 +59,7 @@ const _: () = assert!(OPEN_ACL[7] as i32 == perms::ALL);
 
 /// Reads the body of a write. `None` if `type_code` is not a client's write.
 ///
-/// A null path does what it does in Apache ZooKeeper: create and delete trip over it and spend a zxid
+/// A null path does what it does in Apache ZooKeeper: create, delete and every multi trip over it and spend a zxid
 /// ([`WriteOp::Refused`]); the others find it no valid path, which an empty one is neither.
 pub fn decode(type_code: i32, r: &mut Reader<'_>) -> Option<Result<WriteOp, DecodeError>> {
     Some(match type_code {
@@ -142,6 +143,14 @@ const TYPICAL_BODY_BYTES: usize = 192;
 const TRIPPED: WriteOp = WriteOp::Refused(ErrorCode::MarshallingError);
 
 impl CreateKind {
+    /// Whether createTTL, if it is one, has flags for it and a time to live that can be.
+    fn is_valid_for(self, flags: i32) -> bool {
+        match self {
+            CreateKind::Ttl { ttl_ms } => flags::has_ttl(flags) && (1..=NodeOwner::TTL_MAX_MS).contains(&ttl_ms),
+            _ => !flags::has_ttl(flags),
+        }
+    }
+
     /// The request's type.
     pub(crate) const fn type_code(self) -> i32 {
         match self {
@@ -190,7 +199,8 @@ fn create<'a>(
     let kind = kind(r)?;
     Ok(match path {
         Some(path) => WriteOp::Create(CreateOp { kind, path, data, acl, flags }),
-        None if flags::is_valid(flags) => TRIPPED,
+        None if flags::is_valid(flags) && kind.is_valid_for(flags) => TRIPPED,
+        // Flags and time to live are looked at before the path.
         None => WriteOp::Refused(ErrorCode::BadArguments),
     })
 }
@@ -206,6 +216,11 @@ fn reconfig(r: &mut Reader<'_>) -> Result<WriteOp, DecodeError> {
         members: text(r)?,
         config_version: r.long()?,
     }))
+}
+
+/// Whether a null comes next.
+fn null_is_next(r: &Reader<'_>) -> bool {
+    r.rest().starts_with(&[0xFF; 4])
 }
 
 fn text(r: &mut Reader<'_>) -> Result<Option<Box<str>>, DecodeError> {

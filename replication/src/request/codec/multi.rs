@@ -53,11 +53,12 @@ fn header(r: &mut Reader<'_>) -> Result<Option<i32>, DecodeError> {
     Ok((!done).then_some(type_code))
 }
 
-/// The ops, or `None` if one of them has a null path that it trips over.
+/// The ops, or `None` if one of them has a null path: Apache ZooKeeper looks for all paths first, and trips over it.
 fn ops(r: &mut Reader<'_>) -> Result<Option<Vec<MultiOp>>, DecodeError> {
     let mut ops = Vec::new();
     let mut tripped = false;
     while let Some(type_code) = header(r)? {
+        tripped |= super::null_is_next(r);
         let op = match type_code {
             opcode::CREATE => create(r, CreateKind::Create)?,
             opcode::CREATE2 => create(r, CreateKind::Create2)?,
@@ -68,7 +69,6 @@ fn ops(r: &mut Reader<'_>) -> Result<Option<Vec<MultiOp>>, DecodeError> {
             opcode::CHECK => Some(super::check_fields(r)?),
             _ => return Err(DecodeError::Value("an op that a multi cannot hold")),
         };
-        tripped |= op.is_none();
         ops.extend(op);
     }
     Ok((!tripped).then_some(ops))

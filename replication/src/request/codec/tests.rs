@@ -48,6 +48,13 @@ fn a_null_path_spends_a_zxid() {
     assert_eq!(decoded(opcode::CREATE, &create_record(None, &[WORLD], 0)), Ok(TRIPPED));
     let refused = Ok(WriteOp::Refused(ErrorCode::BadArguments));
     assert_eq!(decoded(opcode::CREATE2, &create_record(None, &[WORLD], 7)), refused);
+    // createTTL: flags and time to live are looked at first.
+    for (flags, ttl, expected) in
+        [(5, 1, TRIPPED), (5, 0, WriteOp::Refused(ErrorCode::BadArguments)), (0, 1, refused.clone().unwrap())]
+    {
+        let body = [create_record(None, &[WORLD], flags), i64::to_be_bytes(ttl).to_vec()].concat();
+        assert_eq!(decoded(opcode::CREATE_TTL, &body), Ok(expected));
+    }
     assert_eq!(decoded(opcode::DELETE, &[0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 1]), Ok(TRIPPED));
     assert_eq!(
         decoded(opcode::SET_DATA, &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 1]),
@@ -142,13 +149,22 @@ fn malformed_multis_spend_a_zxid() {
         });
     });
     assert_eq!(mixed, TRIPPED);
-    let null_path = multi(|bytes| {
-        op(bytes, 2, |w| {
-            w.buffer(None);
-            w.int(0);
-        })
-    });
-    assert_eq!(null_path, TRIPPED);
+    for type_code in [opcode::DELETE, opcode::CHECK, opcode::SET_DATA] {
+        let null_path = multi(|bytes| {
+            op(bytes, 2, |w| {
+                w.string("/a");
+                w.int(0);
+            });
+            op(bytes, type_code, |w| {
+                w.buffer(None);
+                if type_code == opcode::SET_DATA {
+                    w.buffer(None);
+                }
+                w.int(0);
+            });
+        });
+        assert_eq!(null_path, TRIPPED, "type {type_code}");
+    }
     assert_eq!(decoded(opcode::MULTI, &[]), Ok(TRIPPED));
     let null_acl = multi(|bytes| {
         op(bytes, 1, |w| {
