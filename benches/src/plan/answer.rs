@@ -258,7 +258,7 @@ pub(super) mod tests {
         assert_eq!((read.costs, read.memory), (written.costs, written.memory));
         let text = std::fs::read_to_string(&path).unwrap();
         for (from, to) in [
-            ("schema = 3", "schema = 99"),
+            ("schema = 4", "schema = 99"),
             ("turn_us = 1.0", "turn_us = -1.0"),
             ("turn_us", "tern_us"),
             ("[costs.server]", "["),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Raised when a name changes its meaning.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Parameters of the model, and under which conditions they were measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,13 +109,26 @@ impl Calibration {
             from > 0.0 && to > from && to.is_finite(),
             "sleeps are not short up to {from} us and long from {to} us"
         );
+        let corrections = [self.costs.p50_correction, self.costs.p99_correction];
+        for factor in corrections.into_iter().flat_map(|by| [by.reading, by.writing]) {
+            ensure!(factor.is_finite() && factor > 0.0, "{factor} corrects nothing");
+        }
         let memory = &self.memory;
         let times =
             [server, generator].into_iter().flat_map(|thread| [thread.turn_us, thread.sleep_us, thread.message_us]);
         let operations =
             operations.values().flat_map(|op| [op.server_us, op.server_kib_us, op.generator_us, op.log_bytes]);
         let stalls = [stalls, log_stalls].into_iter().flat_map(|stalls| [stalls.per_second, stalls.mean_us]);
-        let rest = [self.costs.flush_cpu_us, self.costs.flush_per_kib_us, self.costs.flush_busy_us, memory.znode];
+        let rest = [
+            self.costs.flush_cpu_us,
+            self.costs.flush_per_kib_us,
+            self.costs.flush_busy_us,
+            self.costs.flush_kernel_us,
+            self.costs.polls_us,
+            self.costs.timer_us,
+            self.costs.deep_timer_us,
+            memory.znode,
+        ];
         for figure in times.chain(operations).chain(stalls).chain(rest) {
             ensure!(figure.is_finite() && figure >= 0.0, "{figure} among the costs is not a cost");
         }

@@ -1,5 +1,6 @@
 //! What things cost, as measured.
 
+use super::correction::Correction;
 use super::distribution::Quantiles;
 use crate::workload::Op;
 use serde::{Deserialize, Serialize};
@@ -27,18 +28,28 @@ pub struct Costs {
     pub short_idle_us: f64,
     /// The upper of them, above the other.
     pub long_idle_us: f64,
-    /// How late a timer of the generator is.
-    pub timer: Quantiles,
+    /// How long a server's thread polls before it sleeps, where that pays; 0 for one that does not.
+    pub polls_us: f64,
+    /// How late a timer of the generator is that ends a short sleep, microseconds.
+    pub timer_us: f64,
+    /// The same after a long sleep.
+    pub deep_timer_us: f64,
     /// A log write of one block until it is durable.
     pub flush: Quantiles,
     /// What every KiB of records adds to it, microseconds.
     pub flush_per_kib_us: f64,
     /// What a log write takes longer while the generator works on the same machine, microseconds.
     pub flush_busy_us: f64,
+    /// What the kernel's part of a log write takes of the processor that the generator works on, on the same machine, microseconds.
+    pub flush_kernel_us: f64,
     /// What keeps a thread from working.
     pub stalls: Stalls,
     /// What keeps a log write from ending, for each second of log writes.
     pub log_stalls: Stalls,
+    /// What simulated medians of open loops are multiplied with.
+    pub p50_correction: Correction,
+    /// The same of 99th percentiles.
+    pub p99_correction: Correction,
     /// Between the servers of an ensemble.
     pub peers: PeerCosts,
 }
@@ -144,9 +155,18 @@ impl Costs {
     /// put on the server's side alone, as both together were measured.
     pub(super) fn wake_ns(&self, generator: bool, idle_ns: u64, u: f64) -> u64 {
         let u = if generator { 0.5 } else { u };
+        let (short, deep) = (self.wake.at(u), self.deep_wake.at(u));
+        ((short + (deep - short) * self.depth(idle_ns)) * 1e3) as u64
+    }
+
+    /// How late a timer is that was set so long ahead, nanoseconds.
+    pub(super) fn timer_ns(&self, ahead_ns: u64) -> u64 {
+        ((self.timer_us + (self.deep_timer_us - self.timer_us) * self.depth(ahead_ns)) * 1e3) as u64
+    }
+
+    /// From a short sleep, 0, to a long one, 1.
+    fn depth(&self, idle_ns: u64) -> f64 {
         let (from, to) = (self.short_idle_us.ln(), self.long_idle_us.ln());
-        let depth = ((idle_ns as f64 / 1e3).max(1e-3).ln() - from) / (to - from);
-        let (short, deep, depth) = (self.wake.at(u), self.deep_wake.at(u), depth.clamp(0.0, 1.0));
-        ((short + (deep - short) * depth) * 1e3) as u64
+        (((idle_ns as f64 / 1e3).max(1e-3).ln() - from) / (to - from)).clamp(0.0, 1.0)
     }
 }

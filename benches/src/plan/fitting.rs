@@ -4,12 +4,14 @@
 //! where the counts per operation come from simulating the same run with the costs known so far; a few rounds settle. What
 //! a lone request takes beyond processor time is waiting: of a read for sleeping threads, of a write for the log.
 
+use super::correction::Correction;
 use super::costs::{Costs, OpCosts, PeerCosts, Stalls, ThreadCosts};
 use super::distribution::Quantiles;
 use super::fit::non_negative;
 use super::predict::{Effort, Setting, carry_out, real_shares};
 use crate::workload::{Op, Workload};
 use anyhow::Context;
+use hardware::reactor::ReactorConfig;
 
 /// Rounds of simulating and fitting.
 const ROUNDS: usize = 5;
@@ -23,6 +25,8 @@ const STALLS_MAX: f64 = 60.0;
 const TAIL_BISECTIONS: usize = 9;
 /// Microseconds that a log write takes longer beside a busy generator, at most.
 const FLUSH_BUSY_MAX: f64 = 500.0;
+/// Microseconds of a processor that the kernel takes for a log write beside the server, at most.
+const FLUSH_KERNEL_MAX: f64 = 150.0;
 /// A wake takes at most so many times the median.
 const TAIL: f64 = 4.0;
 /// Connections whose threads sleep between requests.
@@ -48,6 +52,8 @@ const IDLE: [(f64, f64); 13] = [
 const FLUSH_PER_KIB_MAX: f64 = 50.0;
 /// Halvings of what is unknown between nothing and that.
 const BISECTIONS: usize = 14;
+/// Where a coarser answer will do.
+const BISECTIONS_ROUGH: usize = 8;
 /// Share of a lone get's latency that each of its two wakes is at first taken for.
 const WAKES: f64 = 0.4;
 /// A thread with this share of a processor always had work.
@@ -66,6 +72,8 @@ pub(crate) enum Purpose {
     DeepSleep,
     /// How latency grows with an open loop's load.
     Loaded,
+    /// What reads and writes cost each other.
+    Mixed,
 }
 
 /// A run and what came of it.
@@ -137,6 +145,7 @@ pub(crate) fn fit(seen: &[Observation]) -> anyhow::Result<Costs> {
             tails(&mut costs, share, seen);
         }
     }
+    (costs.p50_correction, costs.p99_correction) = corrections(&costs, seen);
     costs.peers = peers(&costs);
     Ok(costs)
 }
@@ -167,12 +176,17 @@ fn first_guess(seen: &[Observation]) -> Costs {
         deep_wake: Quantiles::constant(2.0 * WAKES * lone),
         short_idle_us: IDLE[0].0,
         long_idle_us: IDLE[0].1,
-        timer: Quantiles::constant(0.0),
+        polls_us: 0.0,
+        timer_us: 0.0,
+        deep_timer_us: 0.0,
         flush: Quantiles::constant(200.0),
         flush_per_kib_us: 0.0,
         flush_busy_us: 0.0,
+        flush_kernel_us: 0.0,
         stalls: Stalls::default(),
         log_stalls: Stalls::default(),
+        p50_correction: Correction::NONE,
+        p99_correction: Correction::NONE,
         peers: PeerCosts::default(),
     }
 }
@@ -200,7 +214,10 @@ fn batches(costs: &mut Costs, seen: &[Observation]) {
         let run = simulated(costs, &seen.workload);
         let (get, set) = (seen.workload.mix.share(Op::Get), seen.workload.mix.share(Op::Set));
         let (s, g) = (run.server, run.generator);
-        server.push(([s.turns, s.woken, s.messages, run.flushes_per_op, s.effects, get, set], seen.server_us));
+        server.push((
+            [s.turns, s.woken, s.messages, run.flushes_per_op, s.effects, get, set],
+            left(seen.server_us, s.polled_us),
+        ));
         generator.push(([g.turns, g.woken, g.messages, get, set], seen.generator_us));
     }
     let [turn_us, sleep_us, message_us, flush_cpu_us, effect_us, get, set] = non_negative(&server);
@@ -214,6 +231,11 @@ fn batches(costs: &mut Costs, seen: &[Observation]) {
             (costs.server_us, costs.generator_us) = (server_us, generator_us);
         }
     }
+}
+
+/// A measured processor time without what went into polling, of which at least a tenth is left.
+fn left(measured_us: f64, polled_us: f64) -> f64 {
+    (measured_us - polled_us).max(0.1 * measured_us)
 }
 
 /// Half way from the round before, so that rounds do not swing.
@@ -236,7 +258,7 @@ fn remainder(costs: &Costs, seen: &Observation) -> (f64, f64) {
     };
     let server =
         of(&costs.server, run.server) + run.flushes_per_op * costs.flush_cpu_us + run.server.effects * costs.effect_us;
-    (seen.server_us - server, seen.generator_us - of(&costs.generator, run.generator))
+    (left(seen.server_us, run.server.polled_us) - server, seen.generator_us - of(&costs.generator, run.generator))
 }
 
 fn operations(costs: &mut Costs, seen: &[Observation]) {
@@ -292,7 +314,8 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
     let still = Costs {
         wake: Quantiles::constant(0.0),
         deep_wake: Quantiles::constant(0.0),
-        timer: Quantiles::constant(0.0),
+        timer_us: 0.0,
+        deep_timer_us: 0.0,
         stalls: Stalls::default(),
         ..costs.clone()
     };
@@ -313,7 +336,8 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
         let over = median(&Costs { stalls: Stalls::default(), ..costs.clone() }, read) - read.latency.at(0.5);
         costs.wake = costs.wake.map(|us| us - over / 2.0);
     }
-    costs.timer = Quantiles::constant(deep.late_us);
+    costs.deep_timer_us = deep.late_us;
+    costs.timer_us = timer(costs, seen);
     let slow = wake(&deep.latency, median(&still, deep) + deep.late_us);
     let longest = TAIL * slow.at(0.5);
     costs.deep_wake = slow.map(|us| us.min(longest));
@@ -321,7 +345,7 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
         let over = median(&Costs { stalls: Stalls::default(), ..costs.clone() }, deep) - deep.latency.at(0.5);
         costs.deep_wake = costs.deep_wake.map(|us| us - over);
     }
-    (costs.short_idle_us, costs.long_idle_us) = idle(costs, seen);
+    (costs.polls_us, (costs.short_idle_us, costs.long_idle_us)) = idle(costs, seen);
     let write = find(Op::Set, Purpose::Batches)?;
     let woken = Costs { flush: Quantiles::constant(0.0), stalls: Stalls::default(), ..costs.clone() };
     let base = median(&woken, write);
@@ -345,21 +369,50 @@ fn waits(costs: &mut Costs, seen: &[Observation]) -> anyhow::Result<()> {
     }
     costs.flush_per_kib_us = flush_per_kib(costs, find(Op::Set, Purpose::Size)?);
     costs.flush_busy_us = flush_busy(costs, seen);
+    costs.flush_kernel_us = flush_kernel(costs, seen);
     Ok(())
 }
 
-/// The idle times with which reads come closest to their measured medians in open loops, and rates in closed ones.
-fn idle(costs: &Costs, seen: &[Observation]) -> (f64, f64) {
+/// How late timers of short sleeps are, so that reads are sent as late as they were under load.
+fn timer(costs: &Costs, seen: &[Observation]) -> f64 {
+    let loaded: Vec<&Observation> =
+        seen.iter().filter(|seen| seen.purpose == Purpose::Loaded && seen.is(Op::Get)).collect();
+    let later = |timer_us: f64| -> f64 {
+        let costs = Costs { timer_us, stalls: Stalls::default(), ..costs.clone() };
+        let by = |seen: &&Observation| {
+            simulated(&costs, &seen.workload).late_ns.value_at_quantile(0.5) as f64 / 1e3 - seen.late_us
+        };
+        loaded.iter().map(by).sum()
+    };
+    bisect(costs.deep_timer_us, BISECTIONS_ROUGH, |us| later(us) > 0.0)
+}
+
+/// Between nothing and `most`, where `too_much` begins.
+fn bisect(most: f64, halvings: usize, too_much: impl Fn(f64) -> bool) -> f64 {
+    let (mut low, mut high) = (0.0, most);
+    for _ in 0..halvings {
+        let middle = f64::midpoint(low, high);
+        *(if too_much(middle) { &mut high } else { &mut low }) = middle;
+    }
+    low
+}
+
+/// Whether the server polls, and the idle times, with which reads come closest to their measured medians in open loops, and rates
+/// in closed ones.
+fn idle(costs: &Costs, seen: &[Observation]) -> (f64, (f64, f64)) {
     let read = |seen: &&Observation| {
         let single = seen.purpose == Purpose::Batches && seen.workload.outstanding == 1;
         seen.is(Op::Get) && (seen.purpose == Purpose::Loaded || (single && seen.workload.connections <= FEW))
     };
-    let wrong = |&(short_idle_us, long_idle_us): &(f64, f64)| -> f64 {
-        let costs = Costs { short_idle_us, long_idle_us, stalls: Stalls::default(), ..costs.clone() };
+    let wrong = |polls_us: f64, (short_idle_us, long_idle_us): (f64, f64)| -> f64 {
+        let costs = Costs { polls_us, short_idle_us, long_idle_us, stalls: Stalls::default(), ..costs.clone() };
         let by = |seen: &Observation| over(&costs, seen).powi(2);
         seen.iter().filter(read).map(by).sum()
     };
-    IDLE.into_iter().min_by(|one, other| wrong(one).total_cmp(&wrong(other))).unwrap_or(IDLE[0])
+    let own = ReactorConfig::default().spin.as_secs_f64() * 1e6;
+    let all = [0.0, own].into_iter().flat_map(|polls_us| IDLE.into_iter().map(move |idle| (polls_us, idle)));
+    let tried = all.map(|(polls_us, idle)| (wrong(polls_us, idle), polls_us, idle));
+    tried.min_by(|one, other| one.0.total_cmp(&other.0)).map_or((0.0, IDLE[0]), |(_, polls_us, idle)| (polls_us, idle))
 }
 
 /// By what factor (its logarithm) a simulated run is slower than the measured one: a closed loop by its rate, an open one by its
@@ -367,9 +420,9 @@ fn idle(costs: &Costs, seen: &[Observation]) -> (f64, f64) {
 fn over(costs: &Costs, seen: &Observation) -> f64 {
     let run = simulated(costs, &seen.workload);
     let p50 = run.latency_ns.value_at_quantile(0.5) as f64 / 1e3;
-    let slower = match seen.purpose {
-        Purpose::Loaded => p50 / seen.latency.at(0.5).max(1.0),
-        _ => seen.rate / run.rate,
+    let slower = match seen.workload.asked_rate() {
+        Some(_) => p50 / seen.latency.at(0.5).max(1.0),
+        None => seen.rate / run.rate,
     };
     slower.max(1e-6).ln()
 }
@@ -380,25 +433,29 @@ fn flush_busy(costs: &Costs, seen: &[Observation]) -> f64 {
         let batches = seen.purpose == Purpose::Batches && !seen.alone() && seen.workload.outstanding == 1;
         seen.is(Op::Set) && (batches || seen.purpose == Purpose::Loaded)
     };
-    let (mut low, mut high) = (0.0, FLUSH_BUSY_MAX);
-    for _ in 0..BISECTIONS {
-        let middle = f64::midpoint(low, high);
-        let costs = Costs { flush_busy_us: middle, ..costs.clone() };
-        let slower = seen.iter().filter(several).map(|seen| over(&costs, seen)).sum::<f64>() > 0.0;
-        *(if slower { &mut high } else { &mut low }) = middle;
+    bisect(FLUSH_BUSY_MAX, BISECTIONS, |flush_busy_us| {
+        let costs = Costs { flush_busy_us, ..costs.clone() };
+        seen.iter().filter(several).map(|seen| over(&costs, seen)).sum::<f64>() > 0.0
+    })
+}
+
+/// What a log write takes of the generator's processor, so that mixes of reads and writes are as slow as they were measured.
+fn flush_kernel(costs: &Costs, seen: &[Observation]) -> f64 {
+    let mixed: Vec<&Observation> = seen.iter().filter(|seen| seen.purpose == Purpose::Mixed).collect();
+    if mixed.is_empty() {
+        return 0.0;
     }
-    low
+    bisect(FLUSH_KERNEL_MAX, BISECTIONS_ROUGH, |flush_kernel_us| {
+        let costs = Costs { flush_kernel_us, ..costs.clone() };
+        mixed.iter().map(|seen| over(&costs, seen)).sum::<f64>() > 0.0
+    })
 }
 
 /// What a KiB adds to a log write, so that long sets come as fast as they were measured.
 fn flush_per_kib(costs: &Costs, long: &Observation) -> f64 {
-    let (mut low, mut high) = (0.0, FLUSH_PER_KIB_MAX);
-    for _ in 0..BISECTIONS {
-        let middle = f64::midpoint(low, high);
-        let too_fast = simulated(&Costs { flush_per_kib_us: middle, ..costs.clone() }, &long.workload).rate > long.rate;
-        *(if too_fast { &mut low } else { &mut high }) = middle;
-    }
-    low
+    bisect(FLUSH_PER_KIB_MAX, BISECTIONS, |flush_per_kib_us| {
+        simulated(&Costs { flush_per_kib_us, ..costs.clone() }, &long.workload).rate <= long.rate
+    })
 }
 
 /// Stalls of the threads from reads under load, then those of the log from writes, so that tails come out as long as they were
@@ -440,14 +497,10 @@ fn excess_us(seen: &[&Observation]) -> f64 {
 
 /// The number of stalls per second with which tails are as long as measured.
 fn until_as_long(costs: impl Fn(f64) -> Costs, seen: &[&Observation]) -> f64 {
-    let (mut low, mut high) = (0.0, STALLS_MAX);
-    for _ in 0..TAIL_BISECTIONS {
-        let middle = f64::midpoint(low, high);
-        let costs = costs(middle);
-        let longer: f64 = seen.iter().map(|seen| longer_tail(&costs, seen)).sum();
-        *(if longer < 0.0 { &mut low } else { &mut high }) = middle;
-    }
-    low
+    bisect(STALLS_MAX, TAIL_BISECTIONS, |per_second| {
+        let costs = costs(per_second);
+        seen.iter().map(|seen| longer_tail(&costs, seen)).sum::<f64>() >= 0.0
+    })
 }
 
 /// By what factor (its logarithm) the simulated tail is longer than the measured one.
@@ -457,6 +510,17 @@ fn longer_tail(costs: &Costs, seen: &Observation) -> f64 {
         (run.latency_ns.value_at_quantile(quantile) as f64 / 1e3 / seen.latency.at(quantile).max(1.0)).max(1e-6).ln()
     };
     TAIL_QUANTILES.into_iter().map(ratio).sum()
+}
+
+/// What is left over of open loops, in which threads work and sleep in turn.
+fn corrections(costs: &Costs, seen: &[Observation]) -> (Correction, Correction) {
+    let (mut medians, mut tails) = (Vec::new(), Vec::new());
+    for seen in seen.iter().filter(|seen| seen.workload.asked_rate().is_some() && seen.purpose != Purpose::DeepSleep) {
+        let (run, _) = carry_out(costs, &seen.workload, Setting::here(), Effort::USUAL);
+        medians.push((run.log_busy, seen.latency.at(0.5) / run.quantile_us(0.5).max(1.0)));
+        tails.push((run.log_busy, seen.latency.at(0.99) / run.quantile_us(0.99).max(1.0)));
+    }
+    (Correction::of(&medians), Correction::of(&tails))
 }
 
 /// Between servers, from what is known of one: a message between servers is half of a client's, which is received and
@@ -492,7 +556,7 @@ mod tests {
             busiest_server: run.busiest_server,
             busiest_generator: run.busiest_generator,
             latency: Quantiles::of(&run.latency_ns),
-            late_us: costs.timer.at(0.5),
+            late_us: run.late_ns.value_at_quantile(0.5) as f64 / 1e3,
             workload,
         }
     }

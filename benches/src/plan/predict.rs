@@ -1,5 +1,6 @@
 //! From a workload and a setting to a prediction.
 
+use super::correction::Correction;
 use super::costs::Costs;
 use super::simulate::{Arrivals, Clients, Kind, Simulated, System, simulate};
 use crate::workload::{Load, Mix, Op, Workload};
@@ -81,10 +82,23 @@ impl Effort {
 pub fn predict(costs: &Costs, workload: &Workload, setting: Setting) -> Prediction {
     let (simulated, server_us) = carry_out(costs, workload, setting, Effort::USUAL);
     let here = f64::from(u8::from(setting.generator_threads.is_some()));
+    let (p50_us, p99_us) = match workload.load {
+        Load::Closed => (simulated.quantile_us(0.5), simulated.quantile_us(0.99)),
+        Load::Open { .. } => {
+            // Ways between machines are what they are.
+            let way_us = if setting.generator_threads.is_none() { setting.client_trip_us } else { 0.0 };
+            let corrected = |quantile: f64, by: Correction| {
+                let own_us = (simulated.quantile_us(quantile) - way_us).max(0.0);
+                way_us + own_us * by.factor(simulated.log_busy)
+            };
+            let p50_us = corrected(0.5, costs.p50_correction);
+            (p50_us, corrected(0.99, costs.p99_correction).max(p50_us))
+        }
+    };
     Prediction {
         rate: simulated.rate,
-        p50_us: simulated.latency_ns.value_at_quantile(0.5) as f64 / 1e3,
-        p99_us: simulated.latency_ns.value_at_quantile(0.99) as f64 / 1e3,
+        p50_us,
+        p99_us,
         server_us,
         generator_us: here * generator_us(costs, workload, &simulated),
         busiest_server: simulated.busiest_server,
@@ -148,6 +162,7 @@ pub(super) fn carry_out(costs: &Costs, workload: &Workload, setting: Setting, ef
     let server = &costs.server;
     let counts = &simulated.server;
     let server_us = own
+        + counts.polled_us
         + counts.turns * server.turn_us
         + counts.woken * server.sleep_us
         + counts.messages * server.message_us
@@ -201,6 +216,7 @@ pub(super) fn real_shares(mix: &Mix) -> Vec<(Op, f64)> {
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::plan::correction::Correction;
     use crate::plan::costs::{OpCosts, PeerCosts, Stalls, ThreadCosts};
     use crate::plan::distribution::Quantiles;
     use crate::workload::{Schedule, ValueSizes};
@@ -230,12 +246,17 @@ pub(super) mod tests {
             deep_wake: Quantiles::constant(20.0),
             short_idle_us: 50.0,
             long_idle_us: 2_000.0,
-            timer: Quantiles::constant(50.0),
+            polls_us: 0.0,
+            timer_us: 20.0,
+            deep_timer_us: 50.0,
             flush: Quantiles::from_two(200.0, 600.0),
             flush_per_kib_us: 2.0,
             flush_busy_us: 0.0,
+            flush_kernel_us: 0.0,
             stalls: Stalls::default(),
             log_stalls: Stalls::default(),
+            p50_correction: Correction::NONE,
+            p99_correction: Correction::NONE,
             peers: PeerCosts { message_us: 2.0, propose_us: 0.3, follow_us: 1.0, forward_us: 0.2 },
         }
     }

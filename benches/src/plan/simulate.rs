@@ -9,9 +9,11 @@
 use super::costs::Costs;
 use crate::driver::latencies;
 use crate::workload::Dice;
+use hardware::reactor::SpinPolicy;
 use hdrhistogram::Histogram;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
 
 /// One kind of request, as the simulation sees it. Times are nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,6 +80,8 @@ pub(super) struct Simulated {
     /// Requests answered per second.
     pub(super) rate: f64,
     pub(super) latency_ns: Histogram<u64>,
+    /// How late an open loop's generator sent.
+    pub(super) late_ns: Histogram<u64>,
     /// Share of the time that the busiest thread of any server worked.
     pub(super) busiest_server: f64,
     /// The same of the generator.
@@ -93,6 +97,13 @@ pub(super) struct Simulated {
     pub(super) bytes_per_flush: f64,
 }
 
+impl Simulated {
+    /// A quantile of latencies, microseconds.
+    pub(super) fn quantile_us(&self, quantile: f64) -> f64 {
+        self.latency_ns.value_at_quantile(quantile) as f64 / 1e3
+    }
+}
+
 /// How often threads do what costs them, for each answered request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Counts {
@@ -103,6 +114,8 @@ pub(super) struct Counts {
     pub(super) messages: f64,
     /// Messages that writes which took effect gave rise to.
     pub(super) effects: f64,
+    /// Microseconds of polling.
+    pub(super) polled_us: f64,
 }
 
 /// Bytes of records beyond which one log write takes no more (the server's bound).
@@ -181,6 +194,9 @@ struct Thread {
     woken: bool,
     /// What somebody else took of its time since its turn began.
     stalled: u64,
+    /// When it polls before it sleeps: while no log write is in flight, and while one is.
+    polling: [Option<SpinPolicy>; 2],
+    polled: u64,
     worked: u64,
     turns: u64,
     woken_turns: u64,
@@ -223,6 +239,7 @@ struct Simulation<'a> {
     answered: u64,
     began: Time,
     latency_ns: Histogram<u64>,
+    late_ns: Histogram<u64>,
     now: Time,
 }
 
@@ -235,6 +252,8 @@ enum Event {
     Remote(u32, Vec<Request>),
     /// The next stall of some thread.
     Stall,
+    /// The kernel's part of a log write, on the processor of a generator's thread.
+    Kernel(u32),
 }
 
 /// Runs it.
@@ -252,6 +271,8 @@ impl<'a> Simulation<'a> {
         };
         let per_member = system.cores + u32::from(system.role_apart);
         let threads = generators + system.members * per_member;
+        let polls = Duration::from_nanos((system.costs.polls_us * 1e3) as u64);
+        let policy = || (!polls.is_zero()).then(|| SpinPolicy::new(polls));
         let mut sum = 0.0;
         let kinds_below = system.kinds.iter().map(|kind| {
             sum += kind.share;
@@ -264,7 +285,7 @@ impl<'a> Simulation<'a> {
             payload: Vec::new(),
             free: Vec::new(),
             sequence: 0,
-            threads: (0..threads).map(|_| Thread::default()).collect(),
+            threads: (0..threads).map(|_| Thread { polling: [policy(), policy()], ..Thread::default() }).collect(),
             generators,
             conns: (0..system.connections).map(|_| Conn::default()).collect(),
             members: (0..system.members).map(|_| Member::default()).collect(),
@@ -277,6 +298,7 @@ impl<'a> Simulation<'a> {
             answered: 0,
             began: 0,
             latency_ns: latencies(),
+            late_ns: latencies(),
             now: 0,
         }
     }
@@ -351,6 +373,7 @@ impl<'a> Simulation<'a> {
                     self.stall(thread, lasts);
                     self.next_stall();
                 }
+                Some(Event::Kernel(thread)) => self.stall(thread, (self.system.costs.flush_kernel_us * 1e3) as u64),
                 None => {}
             }
         }
@@ -442,12 +465,29 @@ impl<'a> Simulation<'a> {
         }
         self.threads[thread as usize].active = true;
         let idle = self.now.saturating_sub(self.threads[thread as usize].idle_since);
-        self.threads[thread as usize].woken = idle >= DOZE_NS;
-        if idle < DOZE_NS || (thread < self.generators && self.is_remote()) {
+        let awake = self.polls(thread, idle) || idle < DOZE_NS;
+        self.threads[thread as usize].woken = !awake;
+        if awake || (thread < self.generators && self.is_remote()) {
             return self.at(self.now, Event::Turn(thread));
         }
         let after = self.system.costs.wake_ns(thread < self.generators, idle, self.dice.unit());
         self.at(self.now + after, Event::Turn(thread));
+    }
+
+    /// Whether a server's thread that had nothing to do for so long was still polling; books what that took.
+    fn polls(&mut self, thread: u32, idle: Time) -> bool {
+        if thread < self.generators {
+            return false;
+        }
+        let writing = self.members[self.member_of_thread(thread) as usize].in_flight;
+        let state = &mut self.threads[thread as usize];
+        let Some(policy) = &mut state.polling[usize::from(writing)] else { return false };
+        let Some(limit) = policy.next_attempt() else { return false };
+        let limit = limit.as_nanos() as u64;
+        policy.record(idle < limit);
+        state.polled += idle.min(limit);
+        state.worked += idle.min(limit);
+        idle < limit
     }
 
     // ---- turns ----
@@ -524,14 +564,16 @@ impl<'a> Simulation<'a> {
         }
         while self.is_open() && !self.is_remote() && self.next_due[thread as usize] <= now {
             let (meant, conn) = (self.next_due[thread as usize], self.next_conn(thread));
+            self.late_ns.saturating_record((now - meant).max(1));
             let request = self.request(meant);
             self.ask(conn, request, &mut dirty);
             self.next_due[thread as usize] = self.due(thread);
         }
         if self.is_open() && !self.is_remote() {
             // A timer is late, but a reply may wake the thread before it.
-            let late = (self.system.costs.timer.at(self.dice.unit()) * 1e3) as u64;
-            self.at(self.next_due[thread as usize] + late, Event::Due(thread));
+            let due = self.next_due[thread as usize];
+            let late = self.system.costs.timer_ns(due.saturating_sub(now));
+            self.at(due + late, Event::Due(thread));
         }
         let trip = if let Clients::Remote(trip) = self.system.clients { trip } else { 0 };
         for conn in dirty {
@@ -558,7 +600,7 @@ impl<'a> Simulation<'a> {
             self.began = now;
             for thread in &mut self.threads {
                 (thread.worked, thread.turns, thread.woken_turns) = (0, 0, 0);
-                (thread.messages, thread.effects) = (0, 0);
+                (thread.messages, thread.effects, thread.polled) = (0, 0, 0);
             }
             for member in &mut self.members {
                 (member.flush_time, member.flushes, member.flushed_bytes) = (0, 0, 0.0);
@@ -758,6 +800,9 @@ impl<'a> Simulation<'a> {
             took_us += log.mean_us * self.dice.exponential();
         }
         let took = (took_us * 1e3) as u64;
+        if !self.is_remote() && costs.flush_kernel_us > 0.0 {
+            self.at(ready + took, Event::Kernel(0));
+        }
         let state = &mut self.members[member as usize];
         (state.in_flight, state.issued) = (true, upto);
         state.flush_time += took;
@@ -778,6 +823,7 @@ impl<'a> Simulation<'a> {
                 woken: sum(|it| it.woken_turns),
                 messages: sum(|it| it.messages),
                 effects: sum(|it| it.effects),
+                polled_us: sum(|it| it.polled) / 1e3,
             }
         };
         let flushes: u64 = self.members.iter().map(|member| member.flushes).sum();
@@ -792,6 +838,7 @@ impl<'a> Simulation<'a> {
             flushes_per_op: flushes as f64 / answered,
             bytes_per_flush: bytes / flushes.max(1) as f64,
             latency_ns: self.latency_ns,
+            late_ns: self.late_ns,
         }
     }
 }

@@ -16,6 +16,14 @@ use search::Search;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
+
+/// The closed loop that tells where to begin is measured no longer than this.
+const CLOSED_MAX: Duration = Duration::from_secs(3);
+/// The lowest rate that is tried is this part of what a closed loop reaches, or of the first rate.
+const LEAST: f64 = 64.0;
+/// Near the answer a try takes so many times as long.
+const CLOSE_TIMES: u32 = 2;
 
 /// Finds the highest rate that holds an objective, with the open loop.
 #[derive(Args, Clone, Debug)]
@@ -27,13 +35,14 @@ pub struct SweepArgs {
     /// What must hold, as in "p99<=5ms,errors=0"; p50, p90, p99, p99.9, max (times) and errors (a count).
     #[arg(long, default_value = "p99<=5ms,errors=0")]
     objective: Objective,
-    /// The first rate; found by a short closed-loop run unless given.
+    /// The first rate [default: half of what a short closed loop with one unanswered request on each connection reaches].
     #[arg(long, value_name = "RATE")]
     from: Option<f64>,
     /// Stop when the answer is known to this share of itself, percent.
-    #[arg(long, default_value_t = 4.0, value_name = "PERCENT")]
+    #[arg(long, default_value_t = 3.0, value_name = "PERCENT")]
     precision: f64,
-    /// A rate that failed, and any rate near the answer, is tried again up to so many times; most tries decide.
+    /// A rate that failed, and any rate near the answer, is tried again up to so many times; most tries decide. Near the answer
+    /// each try takes twice as long.
     #[arg(long, default_value_t = 2)]
     repeats: u32,
     #[command(flatten)]
@@ -85,6 +94,9 @@ impl FromStr for Objective {
 impl Objective {
     /// What an outcome misses, if anything.
     fn missed(&self, outcome: &Outcome) -> Option<String> {
+        if outcome.latency_ns.is_empty() {
+            return Some("nothing was asked in the measured time".to_owned());
+        }
         if outcome.fell_short() {
             return Some(format!("only {}/s were answered", number(outcome.rate)));
         }
@@ -115,7 +127,8 @@ pub struct Step {
 /// # Errors
 /// Nothing could be measured, or the report cannot be written.
 pub fn main(args: &SweepArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let workload = args.workload.workload()?;
+    // Arrivals are of the rates that are tried: alone they mean nothing.
+    let workload = WorkloadFlags { poisson: false, ..args.workload.clone() }.workload()?;
     if args.workload.rate.is_some() || matches!(workload.load, Load::Open { .. }) {
         bail!("a sweep chooses its rates itself: --from gives the first; rate and schedule are for `run`");
     }
@@ -142,18 +155,16 @@ fn try_rates(
     stop: &Stop,
     line: &Line,
 ) -> anyhow::Result<Swept> {
-    let first = match args.from {
-        Some(rate) => rate,
-        None => {
-            line.say("a closed loop, to know where to begin");
-            let measure = crate::workload::Span(workload.measure.0.min(std::time::Duration::from_secs(3)));
-            let closed = Workload { measure, outstanding: 4, load: Load::Closed, ..workload.clone() };
-            run(stage, &closed, processes, stop, &mut |progress| line.run(progress))?.rate / 8.0
-        }
-    };
-    let mut search = Search::new(first.max(Search::RATE_MIN));
+    line.say("a closed loop, to know where to begin");
+    let measure = crate::workload::Span(workload.measure.0.min(CLOSED_MAX));
+    let closed = Workload { measure, outstanding: 1, load: Load::Closed, ..workload.clone() };
+    let saturated = run(stage, &closed, processes, stop, &mut |progress| line.run(progress))?.rate.max(1.0);
+    let first = args.from.unwrap_or(saturated / 2.0);
+    let mut search = Search::new(first, (saturated.min(first) / LEAST).max(Search::RATE_MIN));
     let mut steps: Vec<Step> = Vec::new();
-    let swept = |steps, search: Search| Ok(Swept { steps, held: search.held, failed: search.failed });
+    let swept = |steps, search: Search| {
+        Ok(Swept { steps, held: search.held, failed: search.failed, floor: search.floor, saturated })
+    };
     loop {
         if stop.is_set() && !steps.is_empty() {
             return swept(steps, search);
@@ -162,7 +173,8 @@ fn try_rates(
         let open = Load::Open { schedule: Schedule::fixed(rate)?, poisson: args.workload.poisson };
         // A closed loop's number of unanswered requests would hold an open loop back.
         let outstanding = args.workload.outstanding.map_or(1000, std::num::NonZeroU32::get);
-        let at_rate = Workload { load: open, outstanding, ..workload.clone() };
+        let measure = workload.measure.0 * if search.close() { CLOSE_TIMES } else { 1 };
+        let at_rate = Workload { load: open, outstanding, measure: crate::workload::Span(measure), ..workload.clone() };
         let (mut tries, mut failures) = (0, 0);
         let held = loop {
             let outcome = match run(stage, &at_rate, processes, stop, &mut |progress| line.run(progress)) {
@@ -196,11 +208,15 @@ struct Swept {
     steps: Vec<Step>,
     held: Option<f64>,
     failed: Option<f64>,
+    /// No rate below this was to be tried.
+    floor: f64,
+    /// What a closed loop reached.
+    saturated: f64,
 }
 
 fn document(args: &SweepArgs, workload: &Workload, swept: &Swept, conditions: Conditions) -> anyhow::Result<Document> {
     let objective = &args.objective.text;
-    let Swept { steps, held: knee, failed } = swept;
+    let Swept { steps, held: knee, failed, floor, saturated } = swept;
     let at_knee = steps.iter().rfind(|step| Some(step.asked_rate) == *knee && step.missed.is_none());
     let above = steps.iter().rfind(|step| Some(step.asked_rate) == *failed && step.missed.is_some());
     let mut answer = match (knee, at_knee) {
@@ -209,6 +225,12 @@ fn document(args: &SweepArgs, workload: &Workload, swept: &Swept, conditions: Co
             number(*rate),
             time(step.run.latency.p50_us),
             time(step.run.latency.p99_us)
+        ),
+        _ if failed.is_some_and(|failed| failed <= *floor) => format!(
+            "No rate that was tried held {objective}, not even {}/s, a small part of the {}/s that a closed loop reached: it is not the \
+             load that misses it.",
+            number(*floor),
+            number(*saturated)
         ),
         _ => format!("No rate that was tried held {objective}."),
     };
@@ -234,7 +256,7 @@ fn document(args: &SweepArgs, workload: &Workload, swept: &Swept, conditions: Co
         conditions,
         figures: serde_json::json!({
             "workload": serde_json::to_value(workload)?,
-            "sweep": { "objective": objective, "knee_rate": knee, "steps": serde_json::to_value(steps)? },
+            "sweep": { "objective": objective, "closed_loop_rate": saturated, "knee_rate": knee, "steps": serde_json::to_value(steps)? },
         }),
     })
 }

@@ -54,7 +54,7 @@ fn a_sweep_that_nothing_can_satisfy_says_so() {
     let fixture = Fixture::new();
     let words =
         ["sweep", "--objective", "p50<=1us", "--from", "40", "--keys", "10", "--warm-up", "0s", "--measure", "200ms"];
-    let (output, json) = fixture.report(&words);
+    let (output, json) = fixture.report(&[&words[..], &["--poisson"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(json["answer"].as_str().unwrap().contains("No rate"), "{json}");
     assert!(json["sweep"]["knee_rate"].is_null() && json["sweep"]["steps"].as_array().unwrap().len() >= 5);

@@ -45,6 +45,7 @@ use crate::aligned::AlignedBuf;
 use crate::slots::Slots;
 
 pub use self::buffers::RecvBuf;
+pub use self::spin::SpinPolicy;
 pub use self::turn::TURN_COMPLETIONS_MAX;
 pub use self::wake::CoreWaker;
 

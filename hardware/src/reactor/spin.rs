@@ -10,9 +10,9 @@ const SCORE_MAX: u32 = 16;
 const SCORE_START: u32 = 4;
 const COLD_SLEEPS_MAX: u32 = 1024;
 
-/// Decides before each sleep whether to poll first.
+/// Decides before each sleep whether to poll first. Public for models of a core.
 #[derive(Debug)]
-pub(super) struct SpinPolicy {
+pub struct SpinPolicy {
     limit: Duration,
     /// Attempts that may still fail before polling stops.
     score: u32,
@@ -23,7 +23,8 @@ pub(super) struct SpinPolicy {
 }
 
 impl SpinPolicy {
-    pub(super) fn new(limit: Duration) -> SpinPolicy {
+    /// Polls for at most `limit` before a sleep; never, if that is zero.
+    pub fn new(limit: Duration) -> SpinPolicy {
         SpinPolicy { limit, score: SCORE_START, skip: 0, cold_sleeps: 1 }
     }
 
@@ -33,7 +34,7 @@ impl SpinPolicy {
     }
 
     /// How long to poll before this sleep; `None` not at all.
-    pub(super) fn next_attempt(&mut self) -> Option<Duration> {
+    pub fn next_attempt(&mut self) -> Option<Duration> {
         if self.limit.is_zero() {
             return None;
         }
@@ -45,7 +46,7 @@ impl SpinPolicy {
     }
 
     /// The outcome of an attempt.
-    pub(super) fn record(&mut self, found_work: bool) {
+    pub fn record(&mut self, found_work: bool) {
         if found_work {
             self.score = (self.score + 2).min(SCORE_MAX);
             self.cold_sleeps = 1;

@@ -46,10 +46,26 @@ const SIZED: [&str; 3] = ["get", "create", "set"];
 const SIZED_AT: (u32, u32) = (16, 2);
 /// Rate of an open loop between whose requests everything sleeps.
 const SLEEPY_RATE: f64 = 500.0;
+/// Closed loops that tell what reads and writes cost each other.
+const MIXED: [(&str, u32, u32); 5] =
+    [(FEW_WRITES, 50, 1), (SOME_WRITES, 50, 1), (SOME_WRITES, 25, 1), (SOME_WRITES, 25, 4), (SHORT_LIVED, 40, 1)];
+const FEW_WRITES: &str = "get=14,set=1";
+const SOME_WRITES: &str = "get=3,set=1";
+const SHORT_LIVED: &str = "get=3,create=1,delete=1";
 /// Open loops that tell how latency grows with the load: at these shares of what a closed loop with the same mix, so many
-/// connections and unanswered requests reached.
-const LOADED: [(&str, u32, u32, f64); 5] =
-    [("get", 50, 1, 0.15), ("get", 50, 1, 0.4), ("get", 50, 1, 0.7), ("set", 50, 1, 0.3), ("set", 50, 1, 0.6)];
+/// connections and one unanswered request on each reached.
+const LOADED: [(Purpose, &str, u32, f64); 10] = [
+    (Purpose::Loaded, "get", 50, 0.15),
+    (Purpose::Loaded, "get", 50, 0.4),
+    (Purpose::Loaded, "get", 50, 0.7),
+    (Purpose::Loaded, "set", 50, 0.3),
+    (Purpose::Loaded, "set", 50, 0.6),
+    (Purpose::Mixed, FEW_WRITES, 50, 0.5),
+    (Purpose::Mixed, SOME_WRITES, 50, 0.3),
+    (Purpose::Mixed, SOME_WRITES, 50, 0.6),
+    (Purpose::Mixed, SHORT_LIVED, 40, 0.5),
+    (Purpose::Mixed, SOME_WRITES, 25, 0.5),
+];
 /// Open loops are measured so many times as long: their tail counts.
 const OPEN_TIMES: u32 = 4;
 
@@ -147,8 +163,10 @@ impl Runs<'_> {
         let closed = |purpose, mix: &str, (connections, outstanding)| -> anyhow::Result<Step> {
             Ok(Step::new(purpose, target.workload(mix, connections, outstanding)?))
         };
-        for (mix, connections, outstanding) in BATCHES {
-            self.steps.push(closed(Purpose::Batches, mix, (connections, outstanding))?);
+        for (purpose, runs) in [(Purpose::Batches, &BATCHES[..]), (Purpose::Mixed, &MIXED[..])] {
+            for (mix, connections, outstanding) in runs {
+                self.steps.push(closed(purpose, mix, (*connections, *outstanding))?);
+            }
         }
         for mix in OPERATIONS {
             self.steps.push(closed(Purpose::Operation, mix, OPERATION_AT)?);
@@ -205,16 +223,21 @@ impl Runs<'_> {
 
     /// Open loops, whose rates follow from what the closed loops of the first round reached.
     fn add_open_loops(&mut self) -> anyhow::Result<()> {
-        let reached = |mix: &str, connections: u32, outstanding: u32| {
-            let at = BATCHES.iter().position(|known| *known == (mix, connections, outstanding));
-            at.map_or(SLEEPY_RATE, |at| self.steps[at].median_rate())
+        let reached = |mix: &str, connections: u32| -> anyhow::Result<f64> {
+            let wanted = self.target.workload(mix, connections, 1)?;
+            let same = |step: &&Step| {
+                let known = &step.workload;
+                (&known.mix, known.connections, known.outstanding) == (&wanted.mix, connections, 1)
+            };
+            let step = self.steps.iter().find(same);
+            Ok(step.with_context(|| format!("no closed loop of {mix} was run"))?.median_rate())
         };
-        let mut rates = vec![(Purpose::DeepSleep, "get", SLEEPY_RATE, false)];
-        for (mix, connections, outstanding, share) in LOADED {
-            rates.push((Purpose::Loaded, mix, share * reached(mix, connections, outstanding), true));
+        let mut rates = vec![(Purpose::DeepSleep, "get", 50, SLEEPY_RATE, false)];
+        for (purpose, mix, connections, share) in LOADED {
+            rates.push((purpose, mix, connections, share * reached(mix, connections)?, true));
         }
-        for (purpose, mix, rate, poisson) in rates {
-            let plain = self.target.workload(mix, 50, 1000)?;
+        for (purpose, mix, connections, rate, poisson) in rates {
+            let plain = self.target.workload(mix, connections, 1000)?;
             let load = Load::Open { schedule: Schedule::fixed(rate.floor().max(1.0))?, poisson };
             let measure = Span(plain.measure.0 * OPEN_TIMES);
             self.steps.push(Step::new(purpose, Workload { load, measure, ..plain }));
@@ -223,7 +246,7 @@ impl Runs<'_> {
     }
 
     fn run(&mut self, round: usize, at: usize, stage: &Stage) -> anyhow::Result<()> {
-        const ALL: usize = REPEATS * (BATCHES.len() + OPERATIONS.len() + SIZED.len() + LOADED.len() + 1);
+        const ALL: usize = REPEATS * (BATCHES.len() + MIXED.len() + OPERATIONS.len() + SIZED.len() + LOADED.len() + 1);
         self.done += 1;
         let Step { purpose, workload, .. } = &self.steps[at];
         self.line.part(&format!("{} of {ALL}: {}", self.done, describe(workload)));

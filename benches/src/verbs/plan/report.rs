@@ -113,16 +113,21 @@ pub(super) fn calibration(calibration: &Calibration) -> anyhow::Result<Document>
         ]);
     }
     let mut waits = Table::new("Waits", &["wait", "p50", "p99"]);
-    for (name, quantiles) in [
-        ("log write", &costs.flush),
-        ("wake", &costs.wake),
-        ("wake from a long sleep", &costs.deep_wake),
-        ("timer", &costs.timer),
-    ] {
+    for (name, quantiles) in
+        [("log write", &costs.flush), ("wake", &costs.wake), ("wake from a long sleep", &costs.deep_wake)]
+    {
         waits.row([name.to_owned(), time(quantiles.at(0.5)), time(quantiles.at(0.99))]);
     }
+    waits.row(["polling before a sleep".to_owned(), time(costs.polls_us), "-".into()]);
+    waits.row(["timer".to_owned(), time(costs.timer_us), "-".into()]);
+    waits.row(["timer of a long sleep".to_owned(), time(costs.deep_timer_us), "-".into()]);
     waits.row(["each KiB of a log write".to_owned(), time(costs.flush_per_kib_us), "-".into()]);
     waits.row(["a log write beside a busy generator, in addition".into(), time(costs.flush_busy_us), "-".into()]);
+    waits.row([
+        "the kernel's part of a log write, of the generator's processor".into(),
+        time(costs.flush_kernel_us),
+        "-".into(),
+    ]);
     for (of, stalls) in [("a thread", costs.stalls), ("a busy log", costs.log_stalls)] {
         let name = format!("stalls, {} for {of} and second, mean", number(stalls.per_second));
         waits.row([name, time(stalls.mean_us), "-".into()]);
