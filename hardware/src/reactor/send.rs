@@ -101,18 +101,6 @@ impl Reactor {
         let _ = self.ring.submit();
     }
 
-    /// Hands the kernel at once what is queued for these sockets: ahead of what is queued for others, and of reads and
-    /// writes of files that are still to come in this turn.
-    pub fn send_ahead(&mut self, ids: &[SocketId]) {
-        for id in ids {
-            if self.sockets.get(id.slot, id.generation).is_some() {
-                self.start_send(id.slot);
-            }
-        }
-        // An error comes again with the next turn.
-        let _ = self.ring.submit();
-    }
-
     /// Starts a send on every socket that has something to send.
     pub(super) fn start_sends(&mut self) {
         self.sends_started = !self.unsent.is_empty();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 /// Bytes of one piece. Three exist per segment at the most.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 512 << 10;
 
 /// Bytes of records that are handed over at once, and how many such groups may wait.
 const GROUP_BYTES: usize = 64 << 10;

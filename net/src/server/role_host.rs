@@ -606,8 +606,7 @@ impl RoleHost {
                 Some(Some(input)) => self.step_member(now, input, post),
                 Some(None) => {}
                 None => {
-                    // The peers' way to their disks is longer than the way to the own one, which is taken next.
-                    member.pace(self.wal.is_about_to_write(), has_room, reactor);
+                    member.pace(has_room, reactor);
                     return;
                 }
             }

@@ -112,11 +112,6 @@ impl WalHost {
         self.writer.has_room(1 << 20)
     }
 
-    /// Whether the next [`Self::submit`] has records to write, unless a segment is late.
-    pub fn is_about_to_write(&self) -> bool {
-        self.in_flight.is_none() && self.records_waiting > 0
-    }
-
     /// The durable end.
     pub fn durable(&self) -> Durable<Zxid> {
         self.writer.durable()

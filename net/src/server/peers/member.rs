@@ -199,10 +199,10 @@ impl MemberHost {
         })
     }
 
-    /// Ends the turn: what was gathered for the peers goes out, and with `ahead` at once. Reads on from the leader when there
-    /// is room for it, and no further when there is not: in the state machine, or for the bytes of a snapshot.
-    pub fn pace(&mut self, ahead: bool, has_room_for_snapshot: bool, reactor: &mut Reactor) {
-        self.sockets.flush(ahead, reactor);
+    /// Ends the turn: what was gathered for the peers goes out. Reads on from the leader when there is room for it, and no
+    /// further when there is not: in the state machine, or for the bytes of a snapshot.
+    pub fn pace(&mut self, has_room_for_snapshot: bool, reactor: &mut Reactor) {
+        self.sockets.flush(reactor);
         let Life::Running(node) = &self.life else { return };
         self.sockets.listen_again(reactor);
         let Some(socket) = self.sockets.leader() else { return };

@@ -75,8 +75,6 @@ pub struct PeerSockets {
     handed: HashMap<SocketId, usize>,
     /// What waits for the end of the turn.
     gathered: Gather<SocketId>,
-    /// Scratch space.
-    flushed: Vec<SocketId>,
     election: Vec<ListenerId>,
     quorum: Vec<ListenerId>,
     /// The election port has moved and could not be opened: when to try again.
@@ -95,7 +93,6 @@ impl PeerSockets {
             by_peer: HashMap::new(),
             handed: HashMap::new(),
             gathered: Gather::default(),
-            flushed: Vec::new(),
             election: Vec::new(),
             quorum: Vec::new(),
             bind_at: None,
@@ -270,15 +267,10 @@ impl PeerSockets {
         }
     }
 
-    /// Hands the sockets what has been gathered for them, and with `ahead` lets it leave at once. Call at the end of a turn.
-    pub fn flush(&mut self, ahead: bool, reactor: &mut Reactor) {
-        self.flushed.clear();
+    /// Hands the sockets what has been gathered for them. Call at the end of a turn.
+    pub fn flush(&mut self, reactor: &mut Reactor) {
         while let Some((socket, bytes)) = self.gathered.pop() {
             self.hand(socket, bytes, reactor);
-            self.flushed.push(socket);
-        }
-        if ahead && !self.flushed.is_empty() {
-            reactor.send_ahead(&self.flushed);
         }
     }
 
