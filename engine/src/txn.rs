@@ -198,7 +198,13 @@ impl Txn {
         }
     }
 
-    fn decode_record(type_code: i32, r: &mut Reader<'_>, in_multi: bool) -> Result<Txn, DecodeError> {
+    /// `all` is what the reader reads from, if data may share its memory.
+    fn decode_record(
+        type_code: i32,
+        r: &mut Reader<'_>,
+        all: Option<&Bytes>,
+        in_multi: bool,
+    ) -> Result<Txn, DecodeError> {
         Ok(match type_code {
             -10 => Txn::CreateSession { timeout_ms: r.int()? },
             -11 if r.rest().is_empty() => Txn::CloseSession { paths: None },
@@ -206,30 +212,35 @@ impl Txn {
             -1 => Txn::Error { code: r.int()? },
             1 | 15 => Txn::Create {
                 path: path(r)?,
-                data: data(r)?,
+                data: data(r, all)?,
                 acl: decode_acl(r)?,
                 ephemeral: r.boolean()?,
                 parent_cversion: if type_code == 1 && r.rest().is_empty() { -1 } else { r.int()? },
                 create2: type_code == 15,
             },
             2 | 20 => Txn::Delete { path: path(r)?, reaped: type_code == 20 },
-            5 | 16 => Txn::SetData { path: path(r)?, data: data(r)?, version: r.int()?, reconfig: type_code == 16 },
+            5 | 16 => {
+                Txn::SetData { path: path(r)?, data: data(r, all)?, version: r.int()?, reconfig: type_code == 16 }
+            }
             7 => Txn::SetAcl { path: path(r)?, acl: decode_acl(r)?, version: r.int()? },
             13 if in_multi => Txn::Check { path: path(r)?, version: r.int()? },
             14 if !in_multi => {
                 let entries = r.vector(|r| {
                     let entry_type = r.int()?;
                     let record = r.buffer()?.ok_or(DecodeError::Value("an entry of a multi without record"))?;
-                    Txn::decode_record(entry_type, &mut Reader::new(record), true)
+                    Txn::decode_record(entry_type, &mut Reader::new(record), all, true)
                 })?;
                 Txn::Multi { entries: entries.unwrap_or_default() }
             }
-            19 => {
-                Txn::CreateContainer { path: path(r)?, data: data(r)?, acl: decode_acl(r)?, parent_cversion: r.int()? }
-            }
+            19 => Txn::CreateContainer {
+                path: path(r)?,
+                data: data(r, all)?,
+                acl: decode_acl(r)?,
+                parent_cversion: r.int()?,
+            },
             21 => Txn::CreateTtl {
                 path: path(r)?,
-                data: data(r)?,
+                data: data(r, all)?,
                 acl: decode_acl(r)?,
                 parent_cversion: r.int()?,
                 ttl_ms: r.long()?,
@@ -257,13 +268,22 @@ pub fn decode(bytes: &[u8]) -> Result<(TxnHeader, Txn), DecodeError> {
 
 /// Reads header and record, and gives back what is behind them: a `TxnDigest`, or nothing.
 pub fn decode_with_rest(bytes: &[u8]) -> Result<(TxnHeader, Txn, &[u8]), DecodeError> {
+    decode_all(bytes, None)
+}
+
+/// As [`decode`], for bytes that are kept in any case: data shares their memory.
+pub fn decode_shared(bytes: &Bytes) -> Result<(TxnHeader, Txn), DecodeError> {
+    decode_all(bytes, Some(bytes)).map(|(header, txn, _)| (header, txn))
+}
+
+fn decode_all<'a>(bytes: &'a [u8], all: Option<&Bytes>) -> Result<(TxnHeader, Txn, &'a [u8]), DecodeError> {
     let mut r = Reader::new(bytes);
     let client = SessionId(r.long()?);
     let cxid = r.int()?;
     let zxid = Zxid::from_wire(r.long()?);
     let time_ms = r.long()?;
     let type_code = r.int()?;
-    let txn = Txn::decode_record(type_code, &mut r, false)?;
+    let txn = Txn::decode_record(type_code, &mut r, all, false)?;
     Ok((TxnHeader { client, cxid, zxid, time_ms }, txn, r.rest()))
 }
 
@@ -287,8 +307,9 @@ fn path(r: &mut Reader<'_>) -> Result<Arc<str>, DecodeError> {
     Ok(Arc::from(&*r.string()?.ok_or(DecodeError::Value("null path"))?))
 }
 
-fn data(r: &mut Reader<'_>) -> Result<Option<Bytes>, DecodeError> {
-    Ok(r.buffer()?.map(Bytes::copy_from_slice))
+fn data(r: &mut Reader<'_>, all: Option<&Bytes>) -> Result<Option<Bytes>, DecodeError> {
+    let share = |data| all.map_or_else(|| Bytes::copy_from_slice(data), |all| all.slice_ref(data));
+    Ok(r.buffer()?.map(share))
 }
 
 fn decode_acl(r: &mut Reader<'_>) -> Result<AclList, DecodeError> {
@@ -311,7 +332,8 @@ mod tests {
         let header = TxnHeader { client: SessionId(7), cxid: 3, zxid: Zxid::new(1, 9), time_ms: 1_700_000_000_000 };
         let mut bytes = Vec::new();
         encode(&header, &txn, &mut bytes);
-        assert_eq!(decode(&bytes), Ok((header, txn)));
+        assert_eq!(decode(&bytes), Ok((header, txn.clone())));
+        assert_eq!(decode_shared(&bytes.into()), Ok((header, txn)));
     }
 
     #[test]
@@ -368,7 +390,7 @@ mod tests {
             let mut all = vec![0; 28];
             all.extend_from_slice(&i32::to_be_bytes(type_code));
             all.extend_from_slice(&bytes);
-            let _ = decode(&all);
+            prop_assert_eq!(decode(&all), decode_shared(&all.into()));
         }
     }
 }

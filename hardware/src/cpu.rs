@@ -34,6 +34,16 @@ pub fn pin_current_thread(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// Niceness of a thread that gives way: a third of the share of one that does not.
+const GIVING_WAY: i32 = 5;
+
+/// Has the calling thread, and those that it starts from now on, give way to others that want the same processors, as far
+/// as the system lets it. For bulk work; without privileges there is no way back.
+pub fn give_way() {
+    let now = rustix::process::getpriority_process(None).unwrap_or(0);
+    let _ = rustix::process::setpriority_process(None, now.max(GIVING_WAY));
+}
+
 /// User and system time of all threads of this process so far.
 pub fn process_cpu_time() -> Duration {
     cpu_time(ClockId::ProcessCPUTime)
@@ -69,6 +79,19 @@ mod tests {
         assert_eq!(available_cpus().unwrap(), cpus);
         assert!(pin_current_thread(CpuSet::MAX_CPU).is_err());
         assert!(pin_current_thread(CpuSet::MAX_CPU - 1).is_err());
+    }
+
+    #[test]
+    fn only_the_thread_that_gives_way_is_nicer() {
+        let before = rustix::process::getpriority_process(None).unwrap();
+        let inherited = std::thread::spawn(|| {
+            give_way();
+            let inner = std::thread::spawn(|| rustix::process::getpriority_process(None).unwrap()).join().unwrap();
+            assert_eq!(rustix::process::getpriority_process(None).unwrap(), inner);
+            inner
+        });
+        assert_eq!(inherited.join().unwrap(), before.max(GIVING_WAY));
+        assert_eq!(rustix::process::getpriority_process(None).unwrap(), before);
     }
 
     #[test]

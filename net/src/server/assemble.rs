@@ -25,7 +25,7 @@ use super::restore::{self, RestoreError, Restored};
 use super::scrub::Scrubber;
 use super::topology::Topology;
 use engine::ids::CoreId;
-use hardware::cpu::{available_cpus, pin_current_thread};
+use hardware::cpu::{available_cpus, give_way, pin_current_thread};
 use hardware::kernel::KernelError;
 use hardware::mailbox::{MailReceiver, MailSender, mailbox};
 use hardware::reactor::{CoreWaker, Reactor, ReactorConfig, ReactorError};
@@ -116,7 +116,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let storage = StorageExecutor::start(StorageConfig::default())
         .map_err(|source| system("start the storage executor", source))?;
     let context = Arc::new(Context::new(&config, &data, &topology, storage.handle()));
-    let restored = restore::restore_or_repair(&context)?;
+    let restored = restore_giving_way(&context)?;
     let listeners = listen(&config, plan.shards())?;
     let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port());
     context.port.store(port, Ordering::Relaxed);
@@ -165,6 +165,22 @@ struct Cores {
     senders: Vec<MailSender<Mail>>,
     threads: Vec<JoinHandle<()>>,
     ends: mpsc::Receiver<CoreEnd>,
+}
+
+/// Restores what the data directory holds. A member does so beside others, perhaps on the same machine, that serve
+/// meanwhile: it gives way to them.
+fn restore_giving_way(context: &Context) -> Result<Restored, RestoreError> {
+    if !context.config.ensemble.is_distributed() {
+        return restore::restore_or_repair(context);
+    }
+    let work = || {
+        give_way();
+        restore::restore_or_repair(context)
+    };
+    std::thread::scope(|scope| match std::thread::Builder::new().name("restore".into()).spawn_scoped(scope, work) {
+        Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        Err(_) => restore::restore_or_repair(context),
+    })
 }
 
 fn start_cores(

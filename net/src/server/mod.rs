@@ -35,6 +35,7 @@ mod next_manifest;
 mod parts;
 mod peers;
 mod post;
+mod read_ahead;
 mod repair;
 mod residency;
 mod restore;

@@ -14,6 +14,7 @@ use super::context::Context;
 use super::data_dir::partition_file;
 use super::next_manifest;
 use super::peers::{ConfigFileError, ConfigFiles, EpochError, EpochFiles, MemberHost, MemberParts, Places};
+use super::read_ahead::judge;
 use super::repair;
 use super::residency::MappedLog;
 use super::role_host::Seat;
@@ -38,9 +39,7 @@ use replication::role::{
     Action, ClientPolicy, Input, Now, ReaperConfig, Role, RoleConfig, SystemState, SystemStateError,
 };
 use replication::wal::read::replay as read_again;
-use replication::wal::{
-    Checkpoint, DirectoryId, SegmentSeq, SegmentSource, Verdict, WalConfig, WalWriter, recover as judge,
-};
+use replication::wal::{Checkpoint, DirectoryId, SegmentSeq, SegmentSource, Verdict, WalConfig, WalWriter};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -543,15 +542,22 @@ impl Recent {
         Recent { after, entries: VecDeque::new(), bytes: 0 }
     }
 
-    fn push(&mut self, zxid: Zxid, bytes: &[u8]) {
+    fn push(&mut self, zxid: Zxid, bytes: Bytes) {
         self.bytes += bytes.len();
-        self.entries.push_back((zxid, Bytes::copy_from_slice(bytes)));
+        self.entries.push_back((zxid, bytes));
         while self.bytes > HISTORY_BYTES
             && let Some((zxid, dropped)) = self.entries.pop_front()
         {
             self.after = zxid;
             self.bytes -= dropped.len();
         }
+    }
+
+    /// Those in `(after, upto]`.
+    fn range(&self, after: Zxid, upto: Zxid) -> impl Iterator<Item = (Zxid, &[u8])> {
+        let from = self.entries.partition_point(|(zxid, _)| *zxid <= after);
+        let until = self.entries.partition_point(|(zxid, _)| *zxid <= upto).max(from);
+        self.entries.range(from..until).map(|(zxid, bytes)| (*zxid, &bytes[..]))
     }
 }
 
@@ -568,22 +574,29 @@ fn replay_log(
     let directory = DirectoryId(context.directory_id);
     let mut replay = Replay { role, shards, acls, actions: Vec::new(), failure: None };
     let mut recent = Recent::new(checkpoint);
-    let verdict = judge(&mut segments, directory, base, &mut |zxid, bytes| {
-        if is_member {
-            recent.push(zxid, bytes);
-        } else {
-            replay.committed(zxid, bytes);
+    // Up to here a member has replayed: what is known to be committed, as it is read.
+    let mut replayed = checkpoint;
+    let verdict = judge(&segments, directory, base, &mut |zxid, bytes, committed| {
+        if !is_member {
+            return replay.committed(zxid, &bytes);
+        }
+        recent.push(zxid, bytes);
+        // What has left the list meanwhile is read again below.
+        if replayed >= recent.after && committed > replayed {
+            recent.range(replayed, committed).for_each(|(zxid, bytes)| replay.committed(zxid, bytes));
+            replayed = committed.min(zxid);
         }
     });
     let verdict = match verdict {
-        Verdict::Damage(damage) if is_member => {
+        // With nothing replayed: what was handed over ahead of the damage counts for nothing.
+        Verdict::Damage(damage) if is_member && replayed == checkpoint => {
             let verdict = repair::without_covered(context, &mut segments, base, &damage)?;
             if let Some(recovered) = verdict.as_ref().and_then(Verdict::recovered) {
                 // Reading had stopped at the damage.
                 recent = Recent::new(checkpoint);
                 let (layout, last) = (recovered.layout(), recovered.last());
                 read_again(&mut segments, layout, directory, checkpoint, last, &mut |zxid, bytes| {
-                    recent.push(zxid, bytes);
+                    recent.push(zxid, Bytes::copy_from_slice(bytes));
                 })
                 .map_err(|damage| RestoreError::WalDamage(damage.to_string()))?;
             }
@@ -616,10 +629,12 @@ fn replay_log(
                 replay.uncommitted(zxid, bytes);
             }
         };
-        // The end of it is in memory, as a rule all that is wanted.
-        read_again(&mut segments, layout, directory, checkpoint, recent.after, &mut show)
-            .map_err(|damage| RestoreError::WalDamage(damage.to_string()))?;
-        recent.entries.iter().for_each(|(zxid, bytes)| show(*zxid, bytes));
+        if recent.after > replayed {
+            read_again(&mut segments, layout, directory, replayed, recent.after, &mut show)
+                .map_err(|damage| RestoreError::WalDamage(damage.to_string()))?;
+            replayed = recent.after;
+        }
+        recent.range(replayed, recovered.last()).for_each(|(zxid, bytes)| show(zxid, bytes));
     }
     if let Some(failure) = replay.failure {
         return Err(RestoreError::Wal(failure));
@@ -700,8 +715,8 @@ impl Replay<'_> {
 /// [`RestoreError`], also if the log is damaged.
 pub fn each_logged(context: &Context, each: &mut dyn FnMut(Zxid, &[u8])) -> Result<(), RestoreError> {
     let base = base_of(read_manifest(context)?.as_ref());
-    let mut segments = wal_segments(&context.wal)?;
-    match judge(&mut segments, DirectoryId(context.directory_id), base, each) {
+    let segments = wal_segments(&context.wal)?;
+    match judge(&segments, DirectoryId(context.directory_id), base, &mut |zxid, bytes, _| each(zxid, &bytes)) {
         Verdict::Clean(_) | Verdict::TornTail(..) => Ok(()),
         Verdict::Damage(damage) => Err(RestoreError::WalDamage(format!("{damage}. {}", damage.remedy(true)))),
     }
@@ -754,7 +769,17 @@ impl SegmentSource for WalSegment {
     }
 
     fn read(&mut self, first: u32, into: &mut [u8]) -> io::Result<()> {
-        let read = self.file.read_at(u64::from(first) * replication::wal::BLOCK_BYTES as u64, into)?;
+        WalSegment::read_blocks(&self.file, first, into)
+    }
+}
+
+impl WalSegment {
+    /// Fills `into` with a segment's blocks from `first` on.
+    ///
+    /// # Errors
+    /// The system's, and [`io::ErrorKind::UnexpectedEof`].
+    pub fn read_blocks(file: &BlockFile, first: u32, into: &mut [u8]) -> io::Result<()> {
+        let read = file.read_at(u64::from(first) * replication::wal::BLOCK_BYTES as u64, into)?;
         if read < into.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 }

@@ -40,6 +40,8 @@ use tracing::{info, warn};
 const CHECKPOINT_PAUSE: i64 = 9;
 /// And at the most this, in milliseconds, or starting again would take long.
 const CHECKPOINT_PAUSE_MAX_MS: i64 = 5_000;
+/// A checkpoint waits so long when a member begins to serve, in milliseconds: what it has caught up with takes effect first.
+const CHECKPOINT_SETTLE_MS: i64 = 1_000;
 
 /// The least time without a leader before clients are served read-only, in milliseconds (`QuorumPeer.run`).
 const READ_ONLY_AFTER_MS: i64 = 2_000;
@@ -367,6 +369,7 @@ impl RoleHost {
                         self.status.set(node);
                     }
                     self.stands_as(now, standing);
+                    self.next_checkpoint_ms = self.next_checkpoint_ms.max(now.mono_ms + CHECKPOINT_SETTLE_MS);
                     self.serve_as(if standing.serves() { Serving::ReadWrite } else { Serving::No }, post);
                 }
                 node::Action::Repaired => {
@@ -613,13 +616,22 @@ impl RoleHost {
 
     /// Hands the log what has gathered, and takes a checkpoint when one is due. Call at the end of a turn.
     pub fn end_of_turn(&mut self, clock: &Clock, reactor: &mut Reactor, post: &mut Post) {
-        if self.since_checkpoint >= self.snap_count && self.checkpoint.is_none() && self.incoming.is_none() {
+        let is_due = self.since_checkpoint >= self.snap_count && self.checkpoint.is_none() && self.incoming.is_none();
+        if is_due && self.takes_effect() {
             let now = clock.now();
             if now.mono_ms >= self.next_checkpoint_ms {
                 self.step(now, Input::CheckpointDue, post);
             }
         }
         self.submit_log(reactor, post);
+    }
+
+    /// Whether what is logged takes effect at once: a member that catches up would only write down again what it was.
+    fn takes_effect(&self) -> bool {
+        match &self.seat {
+            Seat::Alone(_) => true,
+            Seat::Member(member) => member.node().is_some_and(|node| node.standing().serves()),
+        }
     }
 
     /// Hands the log what has gathered, unless it is still busy.

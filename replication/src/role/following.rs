@@ -99,7 +99,7 @@ impl Role {
             tracing::debug!(%zxid, last = %self.proposed, "a proposal that is in the log already is passed over");
             return;
         }
-        let (header, txn) = match txn::decode(&record) {
+        let (header, txn) = match txn::decode_shared(&record) {
             Ok(decoded) => decoded,
             Err(source) => return self.fail(RoleFault::Undecodable { zxid, source }, out),
         };

@@ -498,7 +498,8 @@ pub(super) const fn batch_blocks(record_bytes: u64) -> u64 {
 }
 
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte == 0)
+    // In strides that the processor takes at once.
+    bytes.chunks(64).all(|stride| stride.iter().fold(0, |any, byte| any | byte) == 0)
 }
 
 fn put_u32(bytes: &mut [u8], at: usize, value: u32) {

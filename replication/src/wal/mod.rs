@@ -66,5 +66,7 @@ pub use durable::Durable;
 pub use error::{AppendError, PrepareError, TruncateError, WalFailure, WriteFault};
 pub use format::{BLOCK_BYTES, DirectoryId, LogEnd, SegmentHeader, SegmentIdentity, SegmentSeq};
 pub use layout::{BatchMark, LogLayout, SegmentHandle, SegmentLayout};
-pub use recovery::{Checkpoint, Damage, DamageReason, Recovered, SegmentSource, TornTail, Verdict, origin, recover};
+pub use recovery::{
+    Checkpoint, Damage, DamageReason, Recovered, SegmentSource, TornTail, Verdict, origin, recover, recover_deciding,
+};
 pub use writer::{Prepare, RECORD_BYTES_MAX, RetiredSegment, Truncation, WalConfig, WalWrite, WalWriter, WriteToken};

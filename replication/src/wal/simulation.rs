@@ -15,7 +15,7 @@ use super::error::{AppendError, TruncateError};
 use super::format::{BLOCK_BYTES, SECTOR_BYTES, SegmentIdentity, SegmentSeq};
 use super::inspect::{Finding, inspect};
 use super::read::replay;
-use super::recovery::{Checkpoint, Verdict, recover};
+use super::recovery::{Checkpoint, Verdict, recover, recover_deciding};
 use super::writer::{Prepare, Truncation, WalConfig, WalWrite, WalWriter};
 
 type Record = (Zxid, Vec<u8>);
@@ -116,10 +116,12 @@ impl World {
     /// Reads the log, holds it against the model, and goes on from what was found.
     fn start(&mut self) -> WalWriter {
         let checkpoint = self.checkpoint.zxid();
-        let mut found = Vec::new();
-        let verdict = recover(&mut self.disk.sources(), DIRECTORY, self.checkpoint, &mut |zxid, bytes| {
-            found.push((zxid, bytes.to_vec()));
-        });
+        let (mut found, mut decided) = (Vec::new(), Zxid::ZERO);
+        let verdict =
+            recover_deciding(&mut self.disk.sources(), DIRECTORY, self.checkpoint, &mut |zxid, bytes, commit| {
+                found.push((zxid, bytes.to_vec()));
+                decided = decided.max(commit.min(zxid));
+            });
         let log = match &verdict {
             Verdict::Clean(log) => log,
             Verdict::TornTail(log, _) => {
@@ -135,6 +137,7 @@ impl World {
             panic!("found {zxids:?} to {:?}, checkpoint {checkpoint:?}, allowed {histories:?}", log.last())
         };
         assert!(log.committed() <= log.last());
+        assert!(decided <= log.committed(), "{decided} was said to be committed, of {}", log.committed());
         if self.before_cut.is_empty() {
             assert!(log.committed() <= self.commit.max(checkpoint));
             assert!(log.committed() >= self.commit_on_disk.min(log.last()));

@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tracing::error;
 
 /// Bytes of one piece: handing it on keeps the role's core from everything else.
-const PIECE_BYTES: usize = 512 << 10;
+const PIECE_BYTES: usize = 256 << 10;
 
 /// What the leader wants of the log.
 #[derive(Clone, Copy, Debug)]
@@ -145,11 +145,15 @@ impl LogReads {
 fn work(jobs: &Receiver<Job>) {
     while let Ok(job) = jobs.recv() {
         let Job { learner, number, after, upto, places, done, mut segments, directory, reply } = job;
-        let mut found = Vec::new();
+        // One behind the other in one piece of memory: there are thousands of them.
+        let (mut found, mut records) = (Vec::new(), Vec::with_capacity(PIECE_BYTES));
         let read = read_places(&mut segments, &places, directory, after, upto, &mut |zxid, bytes| {
-            found.push((zxid, Bytes::copy_from_slice(bytes)));
+            records.extend_from_slice(bytes);
+            found.push((zxid, bytes.len()));
         });
-        let piece = LogPiece { learner, number, entries: read.map(|()| found), done };
+        let mut records = Bytes::from(records);
+        let entries = read.map(|()| found.into_iter().map(|(zxid, len)| (zxid, records.split_to(len))).collect());
+        let piece = LogPiece { learner, number, entries, done };
         deliver(&reply, Mail::LogPiece(piece));
     }
 }

@@ -326,6 +326,12 @@ impl Learner {
     /// Decodes and handles packets until they run out or have to wait for the disk.
     fn decode(&mut self, out: &mut Vec<Action>) -> Result<(), LeaveReason> {
         loop {
+            if self.phase == Phase::Collecting
+                && let Some((zxid, frame)) = self.decoder.next_proposal()?
+            {
+                self.propose_framed(zxid, frame, out)?;
+                continue;
+            }
             let packet = match self.phase {
                 Phase::Presenting | Phase::Deciding | Phase::Collecting | Phase::Waiting | Phase::Following => {
                     self.decoder.next()?

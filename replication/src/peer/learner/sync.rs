@@ -170,6 +170,15 @@ impl Learner {
     /// A proposal. False if it is a repetition, which is dropped: a Java leader reuses the zxid of the transaction
     /// before for a request that it cannot decode, and never commits it.
     pub(super) fn propose(&mut self, zxid: Zxid, txn: Bytes, out: &mut Vec<Action>) -> Result<bool, LeaveReason> {
+        self.propose_framed(zxid, ProposalFrame::new(zxid, &txn), out)
+    }
+
+    pub(super) fn propose_framed(
+        &mut self,
+        zxid: Zxid,
+        frame: ProposalFrame,
+        out: &mut Vec<Action>,
+    ) -> Result<bool, LeaveReason> {
         if zxid <= self.seen {
             tracing::warn!(%zxid, last = %self.seen, "the leader repeated a zxid; the proposal is dropped");
             return Ok(false);
@@ -180,15 +189,14 @@ impl Learner {
         if self.pending.len() >= self.config.pending_max {
             return Err(LeaveReason::PendingFull(self.config.pending_max));
         }
-        let type_code = check_header(zxid, &txn)?;
+        let type_code = check_header(zxid, frame.txn_bytes())?;
         if type_code == RECONFIG
-            && let (_, Txn::SetData { data: Some(text), .. }) = txn::decode(&txn)?
+            && let (_, Txn::SetData { data: Some(text), .. }) = txn::decode(frame.txn_bytes())?
         {
             out.push(Action::LastSeen { text });
         }
         self.seen = zxid;
         self.pending.push_back(zxid);
-        let frame = ProposalFrame::new(zxid, &txn);
         match &mut self.stage {
             Some(stage) => {
                 stage.bytes += frame.bytes();
@@ -355,7 +363,7 @@ impl Learner {
 const RECONFIG: i32 = 16;
 
 /// The transaction's own header must name the same place. Gives its type.
-fn check_header(zxid: Zxid, txn: &Bytes) -> Result<i32, LeaveReason> {
+fn check_header(zxid: Zxid, txn: &[u8]) -> Result<i32, LeaveReason> {
     let mut r = Reader::new(txn);
     r.long()?;
     r.int()?;

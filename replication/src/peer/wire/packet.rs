@@ -7,7 +7,7 @@
 //! Packets follow each other with nothing around them, so the end of one is found by walking its lengths.
 //! [`PacketDecoder`] tells "not all here yet" from "wrong", and refuses a length before anything is reserved by it.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use engine::jute::{Reader, Writer};
 use engine::zxid::Zxid;
 
@@ -278,9 +278,36 @@ impl PacketDecoder {
             }
             Measure::Whole(bytes) => {
                 self.wanted = SMALLEST_BYTES;
+                if let Some(packet) = bare(&self.waiting) {
+                    self.waiting.advance(bytes);
+                    return Ok(Some(packet));
+                }
                 Ok(decode(self.waiting.split_to(bytes).freeze()))
             }
         }
+    }
+
+    /// The next packet, if it is a whole PROPOSAL: its zxid, and the packet as it came, in the memory of what came with it.
+    /// For many that are kept together; a few would hold more memory than they have bytes. `None` says nothing about what
+    /// [`Self::next`] has.
+    ///
+    /// # Errors
+    /// As of [`Self::next`].
+    pub fn next_proposal(&mut self) -> Result<Option<(Zxid, ProposalFrame)>, PacketError> {
+        let is_proposal = int_at(&self.waiting, 0) == Some(PacketKind::Proposal.code());
+        if self.waiting.len() < self.wanted || !is_proposal {
+            return Ok(None);
+        }
+        let Measure::Whole(bytes) = measure(&self.waiting, self.data_bytes_max)? else { return Ok(None) };
+        let data_bytes = int_at(&self.waiting, HEAD_BYTES - 4).and_then(|length| usize::try_from(length).ok());
+        let is_plain = data_bytes.is_some_and(|length| HEAD_BYTES + length + 4 == bytes);
+        // No credentials can also be an empty list of them: the frame is to be what it would be had it been made here.
+        let (Some(zxid), Some(-1), true) = (long_at(&self.waiting, 4), int_at(&self.waiting, bytes - 4), is_plain)
+        else {
+            return Ok(None);
+        };
+        self.wanted = SMALLEST_BYTES;
+        Ok(Some((Zxid::from_wire(zxid), ProposalFrame(self.waiting.split_to(bytes).freeze()))))
     }
 }
 
@@ -320,6 +347,17 @@ fn length(length: i32, max: usize) -> Result<usize, PacketError> {
 
 fn int_at(bytes: &[u8], at: usize) -> Option<i32> {
     bytes.get(at..)?.first_chunk().map(|int| i32::from_be_bytes(*int))
+}
+
+fn long_at(bytes: &[u8], at: usize) -> Option<i64> {
+    bytes.get(at..)?.first_chunk().map(|long| i64::from_be_bytes(*long))
+}
+
+/// A whole packet without data and credentials.
+fn bare(bytes: &[u8]) -> Option<QuorumPacket> {
+    let is_bare = int_at(bytes, HEAD_BYTES - 4) == Some(-1) && int_at(bytes, HEAD_BYTES) == Some(-1);
+    let (kind, zxid) = (int_at(bytes, 0)?, long_at(bytes, 4)?);
+    is_bare.then(|| QuorumPacket::bare(PacketKind::from_code(kind), Zxid::from_wire(zxid)))
 }
 
 /// Takes apart what has been measured. `None` cannot happen then.

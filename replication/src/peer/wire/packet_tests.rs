@@ -160,7 +160,8 @@ fn packets() -> impl Strategy<Value = QuorumPacket> {
     let data = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40));
     let id = ("[a-z]{0,6}", "[a-z:é]{0,9}");
     let auth = proptest::option::of(proptest::collection::vec(id, 0..3));
-    (0_i32..22, any::<u64>(), data, auth).prop_map(|(code, zxid, data, auth)| QuorumPacket {
+    let code = prop_oneof![0_i32..22, Just(PacketKind::Proposal.code())];
+    (code, any::<u64>(), data, auth).prop_map(|(code, zxid, data, auth)| QuorumPacket {
         kind: PacketKind::from_code(code),
         zxid: Zxid(zxid),
         data: data.map(Bytes::from),
@@ -175,8 +176,8 @@ proptest! {
         sent in proptest::collection::vec(packets(), 1..6), cuts in proptest::collection::vec(1_usize..30, 1..9)
     ) {
         let stream: Vec<u8> = sent.iter().flat_map(|packet| packet.encode()).collect();
-        let mut decoder = PacketDecoder::new(64);
-        let mut received = Vec::new();
+        let (mut decoder, mut framer) = (PacketDecoder::new(64), PacketDecoder::new(64));
+        let (mut received, mut framed) = (Vec::new(), Vec::new());
         let (mut at, mut cuts) = (0, cuts.iter().cycle());
         while at < stream.len() {
             let end = (at + cuts.next().expect("endless")).min(stream.len());
@@ -184,10 +185,24 @@ proptest! {
             while let Some(packet) = decoder.next().expect("a packet") {
                 received.push(packet);
             }
+            framer.push(&stream[at..end]);
+            loop {
+                if let Some((zxid, frame)) = framer.next_proposal().expect("a packet") {
+                    prop_assert_eq!(&frame, &ProposalFrame::new(zxid, frame.txn_bytes()));
+                    framed.push(QuorumPacket::with_data(PacketKind::Proposal, zxid, frame.txn()));
+                } else if let Some(packet) = framer.next().expect("a packet") {
+                    let is_plain = packet.data.is_some() && packet.auth.is_none();
+                    prop_assert!(packet.kind != PacketKind::Proposal || !is_plain);
+                    framed.push(packet);
+                } else {
+                    break;
+                }
+            }
             at = end;
         }
-        prop_assert_eq!(received, sent);
-        prop_assert_eq!(decoder.waiting(), 0);
+        prop_assert_eq!(&received, &sent);
+        prop_assert_eq!(framed, sent);
+        prop_assert_eq!(decoder.waiting() + framer.waiting(), 0);
     }
 
     #[test]
@@ -210,6 +225,6 @@ proptest! {
     fn small_lengths_in_arbitrary_bytes_never_panic(bytes in proptest::collection::vec(0_u8..4, 0..400)) {
         let mut decoder = PacketDecoder::new(100);
         decoder.push(&bytes);
-        while let Ok(Some(_)) = decoder.next() {}
+        while matches!(decoder.next_proposal(), Ok(Some(_))) || matches!(decoder.next(), Ok(Some(_))) {}
     }
 }

@@ -9,7 +9,7 @@ use crate::wal::format::{
 };
 
 /// Blocks read at once.
-const WINDOW_BLOCKS: u32 = 64;
+const WINDOW_BLOCKS: u32 = 128;
 
 /// A block as recovery sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,6 +123,15 @@ impl Window {
         }
         let at = (index - self.first) as usize * BLOCK_BYTES;
         Ok(&self.buf.as_slice()[at..at + BLOCK_BYTES])
+    }
+
+    /// Has these blocks read in one go, if there is room for all of them, so that going over them again costs nothing.
+    pub(in crate::wal) fn cover<S: SegmentSource>(&mut self, source: &mut S, first: u32, blocks: u32) {
+        let is_here = self.first <= first && first + blocks <= self.first + self.blocks;
+        if !is_here && blocks <= WINDOW_BLOCKS {
+            // What cannot be read is found out when it is asked for.
+            let _ = self.fill(source, first);
+        }
     }
 
     fn fill<S: SegmentSource>(&mut self, source: &mut S, index: u32) -> Result<(), DamageReason> {

@@ -45,7 +45,7 @@ use super::format::{BLOCK_BYTES, DirectoryId, HeaderFault, LinkKind, SegmentIden
 use super::layout::{LogLayout, SegmentLayout};
 
 pub(super) use block::{BlockJudge, BlockState, Window};
-pub use scan::{origin, recover};
+pub use scan::{origin, recover, recover_deciding};
 
 /// A segment file as recovery sees it.
 pub trait SegmentSource {

@@ -23,6 +23,17 @@ pub fn recover<S: SegmentSource>(
     checkpoint: Checkpoint,
     on_record: &mut dyn FnMut(Zxid, &[u8]),
 ) -> Verdict {
+    recover_deciding(segments, directory, checkpoint, &mut |zxid, bytes, _| on_record(zxid, bytes))
+}
+
+/// [`recover`], which says with each record up to where the log is known to be committed by then: what it hands over up
+/// to there is, whatever comes later, unless the verdict is damage.
+pub fn recover_deciding<S: SegmentSource>(
+    segments: &mut [S],
+    directory: DirectoryId,
+    checkpoint: Checkpoint,
+    on_record: &mut dyn FnMut(Zxid, &[u8], Zxid),
+) -> Verdict {
     let mut scan = Scan::new(segments, directory, checkpoint, on_record);
     match scan.run() {
         Ok(verdict) => verdict,
@@ -36,12 +47,12 @@ pub fn recover<S: SegmentSource>(
 ///
 /// [`WalWriter::reset`]: crate::wal::WalWriter::reset
 pub fn origin<S: SegmentSource>(segments: &mut [S], directory: DirectoryId) -> Option<(Zxid, SegmentSeq)> {
-    let mut ignore = |_: Zxid, _: &[u8]| {};
+    let mut ignore = |_: Zxid, _: &[u8], _: Zxid| {};
     let mut scan = Scan::new(segments, directory, Checkpoint::Local(Zxid::ZERO), &mut ignore);
     scan.find_beginnings().ok()?;
     let newest = scan.views.iter().rfind(|view| !matches!(view.begin, Begin::Not))?;
     match newest.begin {
-        Begin::Begun(link) => Some((link.origin, newest.sequence)),
+        Begin::Begun(link, _) => Some((link.origin, newest.sequence)),
         Begin::Not | Begin::Bad(..) => None,
     }
 }
@@ -67,9 +78,11 @@ struct Scan<'a, S> {
     layout: LogLayout,
     last: Zxid,
     committed: Zxid,
+    /// What the last cut that is still ahead let stand of it.
+    commit_limit: Option<Zxid>,
     /// Whether the live segments are known and being gone through: only then a salvage makes sense.
     forward: bool,
-    on_record: &'a mut dyn FnMut(Zxid, &[u8]),
+    on_record: &'a mut dyn FnMut(Zxid, &[u8], Zxid),
 }
 
 /// A segment with a sound header.
@@ -86,8 +99,8 @@ struct View {
 enum Begin {
     /// Nothing whole.
     Not,
-    /// Whole; it has this link.
-    Begun(Link),
+    /// Whole; it has this link, and this commit point.
+    Begun(Link, Zxid),
     /// Not what a write leaves behind.
     Bad(u32, DamageReason),
 }
@@ -104,7 +117,7 @@ impl<'a, S: SegmentSource> Scan<'a, S> {
         segments: &'a mut [S],
         directory: DirectoryId,
         checkpoint: Checkpoint,
-        on_record: &'a mut dyn FnMut(Zxid, &[u8]),
+        on_record: &'a mut dyn FnMut(Zxid, &[u8], Zxid),
     ) -> Scan<'a, S> {
         segments.sort_by_key(|segment| segment.sequence());
         Scan {
@@ -119,6 +132,7 @@ impl<'a, S: SegmentSource> Scan<'a, S> {
             layout: LogLayout::default(),
             last: Zxid::ZERO,
             committed: Zxid::ZERO,
+            commit_limit: None,
             forward: false,
             on_record,
         }
@@ -132,7 +146,9 @@ impl<'a, S: SegmentSource> Scan<'a, S> {
                 continue;
             }
             self.views[index].begin = match self.find_batch(index, 1) {
-                Ok(Found::Batch { header: BatchHeader { link: Some(link), .. }, .. }) => Begin::Begun(link),
+                Ok(Found::Batch { header: BatchHeader { link: Some(link), commit, .. }, .. }) => {
+                    Begin::Begun(link, commit)
+                }
                 Ok(Found::Batch { .. }) => Begin::Bad(1, DamageReason::Malformed),
                 Ok(Found::Nothing | Found::Torn) => Begin::Not,
                 Err(fault) => Begin::Bad(fault.block, fault.reason),
@@ -174,6 +190,10 @@ impl<'a, S: SegmentSource> Scan<'a, S> {
         self.void_dead(newest, &live);
         self.forward = true;
         for (position, &(index, link)) in live.iter().enumerate() {
+            self.commit_limit =
+                live[position + 1..].iter().rev().find(|(_, link)| is_cut(link)).map(|&(cut, _)| {
+                    if let Begin::Begun(_, commit) = self.views[cut].begin { commit } else { Zxid::ZERO }
+                });
             let next = live.get(position + 1).map(|&(_, link)| link);
             self.walk(index, link, next)?;
         }
@@ -230,7 +250,7 @@ impl<'a, S: SegmentSource> Scan<'a, S> {
             let view = self.views[index];
             let fault = |block, reason| Fault { segment: view.sequence, block, reason };
             let link = match view.begin {
-                Begin::Begun(link) => link,
+                Begin::Begun(link, _) => link,
                 Begin::Bad(block, reason) => return Err(fault(block, reason)),
                 Begin::Not => return Err(fault(1, DamageReason::Hole)),
             };
@@ -320,11 +340,11 @@ impl<'a, S: SegmentSource> Scan<'a, S> {
             {
                 return Err(fault(DamageReason::ChainBroken));
             }
+            // What a cut drops may have been taken for committed before: the writer that cut knew better.
+            let cuts = header.link.as_ref().is_some_and(is_cut);
+            self.committed = if cuts { header.commit } else { self.committed.max(header.commit) };
             self.deliver(&header, limit);
             self.last = header.last.min(limit);
-            // What a cut drops may have been taken for committed before: the writer that cut knew better.
-            let is_cut = header.link.is_some_and(|link| link.kind != LinkKind::Rollover);
-            self.committed = if is_cut { header.commit } else { self.committed.max(header.commit) };
             let mark = BatchMark { last: self.last, end, chain: batch_chain, records: header.records };
             self.layout.add_batch(view.sequence, mark);
             chain = batch_chain;
@@ -549,6 +569,7 @@ impl<'a, S: SegmentSource> Scan<'a, S> {
         if !link_fits(start, mark.link) || blocks > view.blocks - start {
             return Err(fault(start, DamageReason::Malformed));
         }
+        self.window.cover(&mut self.segments[index], start, blocks);
         let mut torn = false;
         for block in start + 1..start + blocks {
             match self.judge(index, block)? {
@@ -592,9 +613,10 @@ impl<'a, S: SegmentSource> Scan<'a, S> {
 
     fn deliver(&mut self, header: &BatchHeader, limit: Zxid) {
         let checkpoint = self.checkpoint.zxid();
+        let committed = self.commit_limit.map_or(self.committed, |limit| self.committed.min(limit));
         for (zxid, bytes) in Records::new(&self.flat[..header.record_bytes as usize]) {
             if zxid > checkpoint && zxid <= limit {
-                (self.on_record)(zxid, bytes);
+                (self.on_record)(zxid, bytes, committed);
             }
         }
     }
@@ -618,6 +640,11 @@ impl<'a, S: SegmentSource> Scan<'a, S> {
         let segment = source.sequence();
         self.window.block(source, block).map_err(|reason| Fault { segment, block, reason })
     }
+}
+
+/// Whether the log goes on elsewhere than at the end of what was written.
+fn is_cut(link: &Link) -> bool {
+    link.kind != LinkKind::Rollover
 }
 
 /// Whether a batch that reaches to block `end` agrees with what the next segment's link says about the end of this one.
