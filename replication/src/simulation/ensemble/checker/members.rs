@@ -35,8 +35,8 @@ impl Members {
     /// The ones of the last change before an epoch.
     fn before_epoch(&self, epoch: u32) -> &Ensemble {
         let known = self.chain.partition_point(|(zxid, _)| zxid.epoch() < epoch);
-        let ahead = self.ahead.iter().filter(|(zxid, _)| zxid.epoch() < epoch);
-        ahead.last().map_or(&self.chain[known.max(1) - 1].1, |(_, ensemble)| ensemble)
+        let mut ahead = self.ahead.iter().filter(|(zxid, _)| zxid.epoch() < epoch);
+        ahead.next_back().map_or(&self.chain[known.max(1) - 1].1, |(_, ensemble)| ensemble)
     }
 
     /// A server has put members into force, while these servers have its epoch for current, or a later one: a quorum of the
