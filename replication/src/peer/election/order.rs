@@ -12,8 +12,12 @@ fn rank(vote: &Vote) -> Rank {
 }
 
 /// Whether `new` is to be preferred (`totalOrderPredicate`). A server without weight is never elected.
+///
+/// A vote for nobody is the least. It is that of a server that the committed configuration does not let vote; the one under
+/// way may, and needs its vote, and its log may be the longest (Java's weighs that, and waits for ever). What is
+/// committed cannot get lost thereby: what such a server has acknowledged took a quorum of those that can be elected as well.
 pub fn beats(committed: &Ensemble, new: &Vote, present: &Vote) -> bool {
-    committed.weight(new.leader) != 0 && rank(new) > rank(present)
+    committed.weight(new.leader) != 0 && (present.leader == ServerId::NOBODY || rank(new) > rank(present))
 }
 
 /// A vote as it is kept and compared (`Vote`).

@@ -489,6 +489,27 @@ fn both_configurations_must_agree() {
     assert_eq!(stage.elected().unwrap().0, 2);
 }
 
+/// A server that only the configuration under way lets vote may have logged more than all who can be elected. Its vote may
+/// be needed all the same.
+#[test]
+fn who_cannot_be_elected_supports_whoever_can() {
+    let mut views = Views::settled(ensemble(3, 3, "version=1"));
+    views.see(ensemble(4, 4, "version=2"));
+    let mut stage = Stage::with_views(4, views.clone());
+    stage.look(11, 1);
+    assert!(stage.sent().iter().all(|(_, _, vote)| vote.leader == ServerId::NOBODY), "not all know it");
+    stage.hear(2, LOOKING, vote(2, 1, 10, 1));
+    assert!(stage.sent().contains(&(2, LOOKING, vote(2, 1, 10, 1))));
+    stage.hear(1, LOOKING, vote(2, 1, 10, 1));
+    stage.pass(200);
+    assert_eq!(stage.elected(), Some((2, FOLLOWING, vote(2, 1, 10, 1))));
+    // Who lacks something abstains whatever it is.
+    let mut stage = Stage::with_views(4, views);
+    stage.look(-1, 1);
+    stage.hear(2, LOOKING, vote(2, 1, 10, 1));
+    assert!(stage.sent().iter().all(|(_, _, vote)| (vote.leader, vote.zxid) == (ServerId::NOBODY, -1)));
+}
+
 /// Trap: a configuration was seen that never came into force, and those who lead and follow know nothing of it.
 #[test]
 fn who_leads_already_needs_no_quorum_of_a_configuration_under_way() {

@@ -3,6 +3,7 @@
 use super::link::Link;
 use super::{Action, DisconnectReason, Leader, LinkPhase, Phase, ResignReason};
 use crate::peer::wire::packet::{PacketKind, QuorumPacket};
+use engine::zxid::Zxid;
 use std::collections::BTreeSet;
 
 impl Leader {
@@ -23,9 +24,24 @@ impl Leader {
         self.ping_at = now_ms + self.config.tick_ms / 2;
         self.pings += 1;
         self.ping(now_ms, out);
-        if self.pings.is_multiple_of(2) && self.is_established() && !self.has_quorum(now_ms) {
-            self.resign(ResignReason::QuorumLost { limit_ms: self.sync_limit_ms() }, out);
+        if !self.pings.is_multiple_of(2) || !self.is_established() {
+            return;
         }
+        if !self.has_quorum(now_ms) {
+            self.resign(ResignReason::QuorumLost { limit_ms: self.sync_limit_ms() }, out);
+        } else if let Some(zxid) = self.never_commits(now_ms) {
+            self.resign(ResignReason::FormerQuorumLost { zxid, limit_ms: self.sync_limit_ms() }, out);
+        }
+    }
+
+    /// What was proposed while a configuration was under way needs the former one's quorum too, also once the new one is in
+    /// force, and everything behind it waits for that. If those servers are gone (they may have left for good), the oldest
+    /// of it never commits here, and nothing else shows: the new members are all alive. Under a leader that they elect it
+    /// is history, which they take without the others. Java's leader waits for ever.
+    fn never_commits(&self, now_ms: i64) -> Option<Zxid> {
+        let oldest = self.outstanding.front().filter(|_| self.phase == Phase::Active)?;
+        let hoped_for = &oldest.acks | &self.alive(now_ms);
+        (!oldest.configurations.have_quorum(&hoped_for)).then_some(oldest.zxid)
     }
 
     /// What a quorum is being waited for.
@@ -53,9 +69,12 @@ impl Leader {
     }
 
     pub(super) fn has_quorum(&self, now_ms: i64) -> bool {
+        self.configurations.have_quorum(&self.alive(now_ms))
+    }
+
+    fn alive(&self, now_ms: i64) -> BTreeSet<u64> {
         let alive = self.links.values().filter(|link| !link.observer && link.is_alive(now_ms)).map(|link| link.sid);
-        let sids: BTreeSet<u64> = alive.chain([self.config.sid]).collect();
-        self.configurations.have_quorum(&sids)
+        alive.chain([self.config.sid]).collect()
     }
 
     pub(super) fn silence_ends(&self, link: &Link) -> Option<i64> {

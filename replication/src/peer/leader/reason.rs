@@ -97,6 +97,16 @@ pub enum ResignReason {
         /// The time allowed.
         limit_ms: i64,
     },
+    /// Something proposed before a reconfiguration was in force needs the former members, and they are gone.
+    #[error(
+        "{zxid} needs a quorum of the former members too, which has not been heard of for {limit_ms} ms; the new ones begin a new epoch"
+    )]
+    FormerQuorumLost {
+        /// The oldest proposal.
+        zxid: Zxid,
+        /// The time allowed.
+        limit_ms: i64,
+    },
     /// A reconfiguration has named another leader, and too few are left here.
     #[error("a reconfiguration has made server {0} the leader")]
     HandedOver(u64),

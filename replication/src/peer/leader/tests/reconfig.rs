@@ -73,6 +73,38 @@ fn a_leader_that_is_removed_hands_over_to_the_best() {
     assert!(matches!(done.resigned(), Some(ResignReason::HandedOver(3))), "one of two is no quorum");
 }
 
+/// What was proposed before the new members were in force waits for the old ones as well. If those are gone for good,
+/// only another leader helps.
+#[test]
+fn a_leader_whose_proposals_need_members_that_are_gone_resigns() {
+    for (acknowledged, resigns) in [(false, true), (true, false)] {
+        let mut bench = Setup::of(&[1, 2, 3]).established();
+        for sid in [4, 5] {
+            bench.join(sid, sid, FollowerInfo, Zxid::ZERO);
+            bench.ack(sid, zxid(1, 0));
+        }
+        let (one, two) = (zxid(1, 1), zxid(1, 2));
+        reconfigure(&mut bench, one, &[1, 4, 5]);
+        bench.propose(two);
+        bench.durable(two);
+        bench.ack(2, one);
+        assert_eq!(bench.ack(4, one).committed(), Some(one));
+        assert_eq!(bench.ack(4, two).committed(), None, "the old quorum has not logged it");
+        if acknowledged {
+            assert_eq!(bench.ack(2, two).committed(), Some(two));
+        }
+        bench.tick_at(TICK_MS);
+        assert!(bench.tick_at(2 * TICK_MS).resigned().is_none(), "server 2 may yet do so");
+        bench.step(Input::Disconnected { learner: LearnerId(2) });
+        let done = [3, 4].map(|ticks| bench.tick_at(ticks * TICK_MS));
+        let reasons: Vec<_> = done.iter().filter_map(Done::resigned).collect();
+        match resigns {
+            true => assert!(matches!(reasons[..], [ResignReason::FormerQuorumLost { zxid, .. }] if *zxid == two)),
+            false => assert!(reasons.is_empty(), "nothing is outstanding: {reasons:?}"),
+        }
+    }
+}
+
 /// Who was named without an election does not keep a better one waiting.
 #[test]
 fn a_named_leader_gives_way_to_a_voter_that_is_ahead() {

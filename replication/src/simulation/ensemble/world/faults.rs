@@ -228,7 +228,7 @@ impl World {
 
     /// Everything works from here on, but for some servers that stay away. The others can go on by what they know: they are
     /// a quorum of the newest members that any of them has in force, and of those that any has been proposed since.
-    pub(super) fn heal_quorum(&mut self) -> Result<(), String> {
+    pub(super) fn heal_quorum(&mut self) {
         let (mut away, mut sids) = (Vec::new(), self.sids());
         while !sids.is_empty() {
             let sid = sids.swap_remove(self.chance.below(sids.len() as u64) as usize);
@@ -244,7 +244,28 @@ impl World {
             self.site(sid).stays_down = true;
             self.crash(sid);
         }
-        Ok(())
+    }
+
+    /// Starts servers that stay away for as long as the others cannot go on by what they know now. Whether there was any.
+    pub(super) fn bring_back(&mut self) -> bool {
+        let mut away: Vec<i64> = self.sids().into_iter().filter(|sid| self.sites[sid].stays_down).collect();
+        let before = away.len();
+        while !away.is_empty() && !self.can_go_on(&away) {
+            let sid = away.swap_remove(self.chance.below(away.len() as u64) as usize);
+            self.note(|| {
+                format!("server {sid} comes back: without it there is no quorum of the members proposed since")
+            });
+            self.return_of(sid);
+        }
+        away.len() < before
+    }
+
+    fn return_of(&mut self, sid: i64) {
+        let site = self.site(sid);
+        let life = site.life;
+        if std::mem::replace(&mut site.stays_down, false) {
+            self.after(1, Event::Restart(sid, life));
+        }
     }
 
     fn can_go_on(&self, away: &[i64]) -> bool {
@@ -265,13 +286,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.note(|| "everything heals".to_owned());
         self.repair();
-        for sid in self.sids() {
-            let site = self.site(sid);
-            let life = site.life;
-            if std::mem::replace(&mut site.stays_down, false) {
-                self.after(1, Event::Restart(sid, life));
-            }
-        }
+        self.sids().into_iter().for_each(|sid| self.return_of(sid));
     }
 
     fn repair(&mut self) {
@@ -288,5 +303,25 @@ impl World {
                 (server.fuse, server.fault) = (None, None);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::ensemble::scenario;
+    use crate::simulation::ensemble::world::{line, parsed};
+
+    #[test]
+    fn who_stays_away_comes_back_when_members_proposed_since_need_it() {
+        let mut world = World::new(1, scenario(3, None), false).unwrap();
+        world.site(2).stays_down = true;
+        assert!(!world.bring_back(), "two of three are there");
+        let members = format!("{}{}version=100000005", line(1, true), line(2, true));
+        world.site(1).storage.told(Arc::new(parsed(&members).unwrap()));
+        assert!(world.bring_back(), "both of two are needed");
+        world.run_until(100).unwrap();
+        assert!(world.sites[&2].server.is_some());
+        assert!(!world.bring_back(), "nobody stays away any more");
     }
 }

@@ -141,12 +141,8 @@ impl World {
     /// same end; and at last nobody is left to use it, and sessions have to end with what they owned.
     pub fn run(&mut self) -> Result<Met, String> {
         self.run_until(TROUBLE_MS)?;
-        self.heal_quorum()?;
-        let (before, acknowledged) = (self.checker.len(), self.checker.acknowledged());
-        self.run_until(TROUBLE_MS + PEACE_MS)?;
-        if self.checker.len() < before + PROGRESS || self.checker.acknowledged() <= acknowledged {
-            return Err(format!("a healed quorum does not go on: {}", self.plights()));
-        }
+        self.heal_quorum();
+        self.goes_on()?;
         self.heal();
         self.at_peace = true;
         self.until("a healed ensemble does not come to rest", World::is_at_rest)?;
@@ -157,6 +153,23 @@ impl World {
         self.compare_all()?;
         self.sum_up();
         Ok(self.met.clone())
+    }
+
+    /// A healed quorum has to go on. Whom that takes changes when new members are proposed that clients have asked for amid
+    /// the trouble, to a leader that does not know yet who stays away: then more come back, and have as long.
+    fn goes_on(&mut self) -> Result<(), String> {
+        let mut begun = (self.now, self.checker.len(), self.checker.acknowledged());
+        while self.now < begun.0 + PEACE_MS {
+            self.run_until(self.now + 20)?;
+            if self.bring_back() {
+                begun = (self.now, self.checker.len(), self.checker.acknowledged());
+            }
+        }
+        let (_, before, acknowledged) = begun;
+        if self.checker.len() < before + PROGRESS || self.checker.acknowledged() <= acknowledged {
+            return Err(format!("a healed quorum does not go on: {}", self.plights()));
+        }
+        Ok(())
     }
 
     fn until(&mut self, otherwise: &str, holds: impl Fn(&World) -> bool) -> Result<(), String> {
