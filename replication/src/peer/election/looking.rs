@@ -123,6 +123,9 @@ impl Election {
         }
         looking.deadline_ms = now_ms.saturating_add(looking.interval_ms);
         if !electable {
+            if heard.state == PeerState::Looking && heard.vote.leader == ServerId::NOBODY {
+                self.join_round(now_ms, heard.vote, out);
+            }
             return;
         }
         match heard.state {
@@ -130,6 +133,20 @@ impl Election {
             PeerState::Following | PeerState::Leading => self.hear_settled(from, heard, out),
             PeerState::Observing => {}
         }
+    }
+
+    /// Somebody whom the configuration under way makes a voter, and who cannot be elected yet, is in a later round. Its vote
+    /// is for nobody and does not count, but the one that it is to give may be needed, and it listens to nothing said in
+    /// rounds before its own (Java's members do not follow it there, and wait for ever).
+    fn join_round(&mut self, now_ms: i64, vote: Vote, out: &mut Vec<ElectionAction>) {
+        let Some(looking) = &mut self.looking else { return };
+        if looking.own.zxid == -1 || vote.zxid == -1 || vote.round <= self.round {
+            return;
+        }
+        self.round = vote.round;
+        looking.heard.clear();
+        looking.proposal = looking.own;
+        self.tell_all(now_ms, out);
     }
 
     fn hear_looking(&mut self, now_ms: i64, from: ServerId, vote: Vote, out: &mut Vec<ElectionAction>) {

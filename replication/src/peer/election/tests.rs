@@ -180,6 +180,36 @@ fn rounds_only_rise() {
     assert_eq!(stage.sent(), [(1, LOOKING, better), (3, LOOKING, better)]);
 }
 
+/// Who only votes in the configuration under way votes for nobody at first, and hears nothing that is said in lower rounds.
+#[test]
+fn who_votes_for_nobody_is_followed_to_its_round() {
+    let mut views = Views::settled(ensemble(3, 3, "version=1"));
+    views.see(ensemble(4, 4, "version=2"));
+    let nobody = |zxid, round| Vote { zxid, round, ..NO_VOTE };
+    let mut stage = Stage::with_views(3, views.clone());
+    stage.look(10, 1);
+    stage.hear(2, LOOKING, vote(3, 1, 10, 1));
+    stage.sent();
+    stage.hear(4, LOOKING, nobody(-1, 9));
+    assert_eq!(stage.election.round(), 1, "who abstains calls nobody");
+    stage.hear(4, LOOKING, nobody(11, 7));
+    assert_eq!(stage.election.round(), 7);
+    let own = vote(3, 1, 10, 7);
+    assert_eq!(stage.sent(), [(1, LOOKING, own), (2, LOOKING, own), (4, LOOKING, own)]);
+    stage.hear(4, LOOKING, own);
+    stage.pass(200);
+    assert_eq!(stage.elected(), None, "the vote of server 2 was of the former round");
+    stage.hear(2, LOOKING, own);
+    stage.pass(200);
+    assert_eq!(stage.elected(), Some((3, LEADING, own)));
+    // To its own round, or one before, there is no way.
+    let mut stage = Stage::with_views(2, views);
+    stage.look(10, 1);
+    stage.sent();
+    stage.hear(4, LOOKING, nobody(11, 1));
+    assert!(stage.sent().is_empty());
+}
+
 #[test]
 fn a_higher_round_forgets_the_votes_of_the_lower_one() {
     let mut stage = Stage::new(3, ensemble(5, 5, ""));

@@ -268,18 +268,22 @@ impl World {
         }
     }
 
+    /// Whoever comes to lead has the latest epoch of all who may: what the others have been proposed is settled by then.
     fn can_go_on(&self, away: &[i64]) -> bool {
-        let there: Vec<(ServerId, Views)> = self
+        let there: Vec<(ServerId, u32, Views)> = self
             .sites
             .iter()
             .filter(|(sid, site)| !away.contains(sid) && !site.storage.is_repairing)
-            .map(|(sid, site)| (ServerId(*sid), site.storage.views()))
+            .map(|(sid, site)| (ServerId(*sid), site.storage.epochs().current, site.storage.views()))
             .collect();
-        let newest = there.iter().map(|(_, views)| views.committed()).max_by_key(|ensemble| ensemble.version());
+        let newest = there.iter().map(|(_, _, views)| views.committed()).max_by_key(|ensemble| ensemble.version());
         let Some(newest) = newest else { return false };
-        let proposed = there.iter().map(|(_, views)| views.last_seen());
+        let voters = || there.iter().filter(|(sid, ..)| newest.is_voter(*sid));
+        let latest = voters().map(|(_, epoch, _)| epoch).max();
+        let leaders = voters().filter(|(_, epoch, _)| Some(epoch) == latest);
+        let proposed = leaders.map(|(_, _, views)| views.last_seen());
         let proposed = proposed.filter(|ensemble| ensemble.version() > newest.version());
-        proposed.chain([newest]).all(|ensemble| ensemble.has_quorum(there.iter().map(|(sid, _)| sid)))
+        proposed.chain([newest]).all(|ensemble| ensemble.has_quorum(there.iter().map(|(sid, ..)| sid)))
     }
 
     /// Everything works from here on.
