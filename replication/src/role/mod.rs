@@ -293,7 +293,7 @@ impl Role {
 
     /// The end of the log that has not taken effect: zxid and record, in order. Records are empty in an ensemble of one.
     pub fn outstanding(&self) -> impl Iterator<Item = (Zxid, &Bytes)> {
-        self.outstanding.iter().map(|proposal| (proposal.header.zxid, &proposal.record))
+        self.outstanding.records()
     }
 
     /// What the role does at the moment.

@@ -115,7 +115,7 @@ impl Role {
         self.begin_local();
         self.begin(now);
         self.ledger.drop_outstanding();
-        for proposal in self.outstanding.iter() {
+        for proposal in self.outstanding.decoded() {
             self.ledger.expect(&proposal.header, &proposal.txn);
             if let Txn::CreateSession { timeout_ms } = proposal.txn
                 && !self.sessions.contains(proposal.header.client)
@@ -143,7 +143,7 @@ impl Role {
 
     fn begin_proposing(&mut self, now: Now, out: &mut Vec<Action>) {
         self.sessions.restart(now.mono_ms);
-        for proposal in self.outstanding.iter() {
+        for proposal in self.outstanding.decoded() {
             if matches!(proposal.txn, Txn::CloseSession { .. }) {
                 self.sessions.close(proposal.header.client);
             }

@@ -1,7 +1,6 @@
 //! One step: which input means what in which mode, what time brings, and the end of a shutdown.
 
 use super::learners::Forwarded;
-use super::outstanding::Waiter;
 use super::{Action, Input, Mode, Now, Role, RoleFault, Stopping};
 use engine::zxid::Zxid;
 
@@ -193,7 +192,7 @@ impl Role {
         match self.mode {
             Mode::Looking => false,
             Mode::Following => {
-                let waited_for = self.outstanding.iter().any(|proposal| proposal.waiter != Waiter::Nobody);
+                let waited_for = self.outstanding.has_waiter();
                 let with_leader = self.waiting.len() + self.revalidating.len() + self.forwarded_syncs.len();
                 waited_for || with_leader > 0 || !self.syncs.is_empty()
             }
