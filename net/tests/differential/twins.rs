@@ -134,11 +134,12 @@ impl Twins {
         let items = self.sides.iter_mut().map(|side| side.receive(step)).collect();
         self.compare(step.slot(), items, requests, step)?;
         let left = self.moved_from(step);
-        for slot in (0..=SLOTS).filter(|slot| *slot != step.slot()) {
-            // A server may still answer on the connection that a session has left; its end is what counts.
-            for side in self.sides.iter_mut().filter(|_| left != Some(slot)) {
-                side.send_sync(slot);
-            }
+        let others = || (0..=SLOTS).filter(|slot| *slot != step.slot());
+        // A server may still answer on the connection that a session has left; its end is what counts.
+        for slot in others().filter(|slot| left != Some(*slot)) {
+            self.sides.iter_mut().for_each(|side| side.send_sync(slot));
+        }
+        for slot in others() {
             let items = self.sides.iter_mut().map(|side| side.read_to_sync(slot, &[])).collect();
             self.compare(slot, items, &[], step)?;
         }
