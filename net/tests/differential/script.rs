@@ -35,6 +35,9 @@ pub struct Script {
     seed: u64,
     /// The connection that the request at hand is for.
     slot: usize,
+    /// Whether there may be quotas. They are held against what has been applied, so that of requests in one go it is not
+    /// determined which of them count.
+    quotas: bool,
     /// The node below which most of it happens.
     pub prefix: String,
     xid: i32,
@@ -43,7 +46,7 @@ pub struct Script {
 impl Script {
     /// A script of this seed.
     pub fn new(seed: u64, prefix: String) -> Script {
-        Script { dice: Dice::new(seed), seed, slot: 0, prefix, xid: 0 }
+        Script { dice: Dice::new(seed), seed, slot: 0, quotas: false, prefix, xid: 0 }
     }
 
     /// A number below `bound`.
@@ -164,6 +167,7 @@ impl Script {
         ]);
         if self.chance(4) {
             let tail = self.pick(&["", "/a", "/zookeeper_stats", "/zookeeper_limits", "/a/zookeeper_stats"]);
+            self.quotas = true;
             return format!("/zookeeper/quota{p}{tail}");
         }
         format!("{p}{tail}")
@@ -453,6 +457,7 @@ impl Script {
     /// The nodes of a quota on a path of this script.
     pub fn quota(&mut self) -> Vec<Request> {
         let p = self.prefix.clone();
+        self.quotas = true;
         let below = self.pick(&["", "/a", "/b"]);
         let mut paths = vec![format!("/zookeeper/quota{p}")];
         if !below.is_empty() {
@@ -491,7 +496,7 @@ impl Script {
         let mut ended = false;
         while !ended && (requests.len() as u64) < count {
             let (request, is_last) = self.any();
-            ended = is_last;
+            ended = is_last || self.quotas;
             requests.push(request);
         }
         requests

@@ -23,6 +23,8 @@ pub struct Twins {
     trace: Vec<String>,
     /// Watches that the reference alone has set: connection and path.
     surplus: Vec<(usize, Vec<u8>)>,
+    /// The session that each slot had last.
+    occupants: [Option<usize>; SLOTS + 1],
     /// Known differences that were met, and how often.
     pub met: BTreeMap<&'static str, u64>,
 }
@@ -46,7 +48,8 @@ impl Twins {
         let reference = Side::start("reference", config.clone().reference());
         let sides =
             vec![reference, Side::start("one shard", one), Side::start("four shards", config.clone().shards(4))];
-        let mut twins = Twins { sides, trace: Vec::new(), surplus: Vec::new(), met: BTreeMap::new() };
+        let mut twins =
+            Twins { sides, trace: Vec::new(), surplus: Vec::new(), occupants: [None; SLOTS + 1], met: BTreeMap::new() };
         let greeting = Greeting::new();
         twins.step(&Step::Open { slot: AUDITOR, greeting }).expect("the auditor's session");
         let auth =
@@ -130,10 +133,13 @@ impl Twins {
         }
         let items = self.sides.iter_mut().map(|side| side.receive(step)).collect();
         self.compare(step.slot(), items, requests, step)?;
-        for slot in (0..=SLOTS).filter(|slot| *slot != step.slot()) {
-            for side in &mut self.sides {
-                side.send_sync(slot);
-            }
+        let left = self.moved_from(step);
+        let others = || (0..=SLOTS).filter(|slot| *slot != step.slot());
+        // A server may still answer on the connection that a session has left; its end is what counts.
+        for slot in others().filter(|slot| left != Some(*slot)) {
+            self.sides.iter_mut().for_each(|side| side.send_sync(slot));
+        }
+        for slot in others() {
             let items = self.sides.iter_mut().map(|side| side.read_to_sync(slot, &[])).collect();
             self.compare(slot, items, &[], step)?;
         }
@@ -146,6 +152,18 @@ impl Twins {
             return self.step(&Step::Requests { slot: AUDITOR, requests: vec![request] });
         }
         Ok(())
+    }
+
+    /// Takes note of the connection that a session is on now, and says which one it has left, if that was open.
+    fn moved_from(&mut self, step: &Step) -> Option<usize> {
+        let Step::Open { slot, greeting } = step else { return None };
+        if !self.sides[0].is_open(*slot) {
+            return None;
+        }
+        let session = greeting.session.unwrap_or(self.sides[0].sessions.len() - 1);
+        self.occupants[*slot] = Some(session);
+        (0..=SLOTS)
+            .find(|other| other != slot && self.occupants[*other] == Some(session) && self.sides[0].is_open(*other))
     }
 
     /// Removes a watch everywhere, whoever has it.
