@@ -18,11 +18,6 @@ const ARM_LIMIT: Duration = Duration::from_secs(120);
 /// Requests on their way per connection while watches are set.
 const ARM_WINDOW: usize = 64;
 
-/// Where more events than this are missing they are taken in together, at most once in such a time: being woken for each costs more
-/// than all the rest, and their times are long against it.
-const CROWD: usize = 500;
-const GATHERED: Duration = Duration::from_micros(20);
-
 /// What all herds and whoever makes the changes share.
 #[derive(Debug)]
 pub(crate) struct Round {
@@ -208,9 +203,6 @@ impl Herd {
         while !round.over.load(Ordering::Relaxed) {
             let origin = round.origin;
             let mut now_ns = 0;
-            if fresh > 0 && wanted - fresh > CROWD {
-                std::thread::sleep(GATHERED);
-            }
             self.turn(Instant::now() + LOOK, |_, index, reply| {
                 let Some(event) = (reply.xid == EVENT).then(|| WatchEvent::read(reply.body)).flatten() else {
                     return Ok(());

@@ -21,8 +21,6 @@ use std::time::{Duration, Instant};
 
 /// How often a thread looks whether it is asked to stop.
 const LOOK: Duration = Duration::from_millis(100);
-/// What is due so soon is polled for: falling asleep and waking costs more processor time than that, and a timer is late.
-const POLLED: Duration = Duration::from_micros(8);
 /// Send buffers kept for reuse.
 const SPARE_MAX: usize = 4096;
 
@@ -169,8 +167,7 @@ impl Worker {
 
     fn turn(&mut self, events: &mut Vec<Event>, wake_ns: u64) -> anyhow::Result<()> {
         let until = self.origin + Duration::from_nanos(wake_ns);
-        let soon = wake_ns.saturating_sub(self.now_ns()) < POLLED.as_nanos() as u64;
-        self.reactor.turn(events, Some(until), || !soon).context("the generator's own ring failed")?;
+        self.reactor.turn(events, Some(until), || true).context("the generator's own ring failed")?;
         let now_ns = self.now_ns();
         for event in events.drain(..) {
             match event {

@@ -198,7 +198,7 @@ fn warnings(answer: &Answer, calibration: &Calibration, deployment: &Deployment,
         ));
     }
     if answer.at_wanted.is_some() {
-        warnings.push("when verified, medians were off by up to a factor of two and 99th percentiles by more: see \"How accurate it was\" in benches/MODEL.md".into());
+        warnings.push("when verified, medians were off by more than a third at worst and 99th percentiles by up to a factor of two: see \"How accurate it was\" in benches/MODEL.md".into());
     }
     if setting.members > 1 {
         warnings.push("what servers cost each other is derived from the costs of one server, not measured".into());
