@@ -211,7 +211,7 @@ mod tests {
         reading_ahead(&segments, |readers| {
             let reader = &mut readers[0];
             // In order in steps that do not fit the pieces, then back, then past the end.
-            let steps = (0..blocks / 64).map(|step| step * 64).chain([1, 300, 0, 290, blocks - 64]);
+            let steps = (0..blocks / 64).map(|step| step * 64).chain([1, blocks - 70, 0, blocks - 80, blocks - 64]);
             for first in steps {
                 let mut into = AlignedBuf::zeroed(64 * BLOCK_BYTES);
                 reader.read(first, into.as_mut_slice()).expect("read");
