@@ -8,10 +8,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hardware::block_file::{PreferDirect, WriteSync};
 use hardware::storage::{
-    RefusedReason, Shutdown, StorageBackend, StorageConfig, StorageExecutor, StorageJob, StorageOutcome, StorageResult,
+    Pace, RefusedReason, Shutdown, StorageBackend, StorageConfig, StorageExecutor, StorageJob, StorageOutcome,
+    StorageResult,
 };
 use support::pattern;
 
@@ -82,10 +84,14 @@ fn prepared_maps_are_empty_until_published() {
         file.write_at(0, b"record", WriteSync::None).unwrap();
         map.publish(6);
         assert_eq!(map.bytes(0..6).unwrap(), b"record");
-        let StorageOutcome::Done = run(executor, StorageJob::SyncFiles { files: vec![file.clone(), file] }).unwrap()
-        else {
-            panic!()
-        };
+        for pace in [Pace::AT_ONCE, Pace { times: 9, all_at_most: Duration::from_millis(50) }] {
+            let files = vec![file.clone(), file.clone()];
+            let StorageOutcome::Synced { paused } = run(executor, StorageJob::SyncFiles { files, pace }).unwrap()
+            else {
+                panic!()
+            };
+            assert!(paused <= pace.all_at_most, "{paused:?} of {pace:?}");
+        }
         assert_eq!(run(executor, job()).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(map.bytes(0..6).unwrap(), b"record");
     });

@@ -81,6 +81,11 @@ impl Inbox {
         }
     }
 
+    /// Whether it accepts nothing more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     pub(super) fn is_cancelling(&self) -> bool {
         self.cancelling.load(Ordering::Relaxed)
     }

@@ -28,6 +28,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::block_file::{BlockFile, PreferDirect};
 use crate::mapping::MappedSegment;
@@ -59,10 +60,12 @@ pub enum StorageJob {
         /// How long.
         bytes: u64,
     },
-    /// Flushes each file (fdatasync), up to the first that fails. Foreground.
+    /// Flushes each file (fdatasync), up to the first that fails; in small pieces if there are to be pauses. Foreground.
     SyncFiles {
         /// Which.
         files: Vec<Arc<BlockFile>>,
+        /// How much of the disk's time it leaves to others.
+        pace: Pace,
     },
     /// Replaces a small file atomically and durably, as [`crate::data_dir::replace_file`]. Foreground.
     ReplaceFile {
@@ -104,6 +107,21 @@ pub enum StorageJob {
     },
 }
 
+/// How gently a job uses the disk. Writes in front of which a whole flush lies wait as long as that takes; with pauses they
+/// wait for a piece of it. There are none any more once the executor shuts down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// After each piece comes a pause of so many times what the piece took.
+    pub times: u32,
+    /// All pauses together, at the most; what is left then is done in one go.
+    pub all_at_most: Duration,
+}
+
+impl Pace {
+    /// No pauses.
+    pub const AT_ONCE: Pace = Pace { times: 0, all_at_most: Duration::ZERO };
+}
+
 /// Takes an offset in the file and the bytes there; returns whether to go on.
 pub type ReadSink = Box<dyn FnMut(u64, &[u8]) -> bool + Send>;
 
@@ -119,6 +137,11 @@ pub enum StorageOutcome {
     Mapped(Arc<BlockFile>, Arc<MappedSegment>),
     /// [`StorageJob::ReadStream`] and [`StorageJob::WriteStream`]: bytes read or written.
     Streamed(u64),
+    /// [`StorageJob::SyncFiles`].
+    Synced {
+        /// How much of the time were pauses.
+        paused: Duration,
+    },
     /// All others.
     Done,
 }
@@ -300,7 +323,7 @@ impl fmt::Debug for StorageJob {
         match self {
             StorageJob::PrepareFile { path, .. } => write!(f, "PrepareFile({})", path.display()),
             StorageJob::PrepareMapped { path, .. } => write!(f, "PrepareMapped({})", path.display()),
-            StorageJob::SyncFiles { files } => write!(f, "SyncFiles({} files)", files.len()),
+            StorageJob::SyncFiles { files, .. } => write!(f, "SyncFiles({} files)", files.len()),
             StorageJob::ReplaceFile { path, .. } => write!(f, "ReplaceFile({})", path.display()),
             StorageJob::Remove { paths } => write!(f, "Remove({} files)", paths.len()),
             StorageJob::ReadStream { path, .. } => write!(f, "ReadStream({})", path.display()),

@@ -36,7 +36,7 @@ fn perform(job: StorageJob, direct: Option<&Direct>, inbox: &Inbox) -> StorageRe
     match job {
         StorageJob::PrepareFile { path, bytes, zero, direct } => calls::prepare_file(&path, bytes, zero, direct),
         StorageJob::PrepareMapped { path, bytes } => calls::prepare_mapped(&path, bytes),
-        StorageJob::SyncFiles { files } => calls::sync_files(&files),
+        StorageJob::SyncFiles { files, pace } => calls::sync_files(&files, pace, &|| inbox.is_closed()),
         StorageJob::ReplaceFile { path, bytes } => calls::replace_file(&path, &bytes),
         StorageJob::Remove { paths } => calls::remove(&paths),
         StorageJob::ReadStream { path, from, to, chunk, mut each } => {

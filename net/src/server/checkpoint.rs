@@ -7,8 +7,25 @@ use super::role_host::CutAll;
 use super::segments::submit;
 use engine::partition::Manifest;
 use hardware::mailbox::MailSender;
-use hardware::storage::{StorageHandle, StorageJob, StorageResult};
+use hardware::storage::{Pace, StorageHandle, StorageJob, StorageOutcome, StorageResult};
 use std::io;
+use std::time::Duration;
+
+/// How a checkpoint is flushed while the log's own flushes go on, each of which somebody waits for. A checkpoint may take
+/// long; but the log grows until it has ended.
+const PACE: Pace = Pace { times: PAUSE_TIMES, all_at_most: Duration::from_secs(1) };
+/// The pauses of a checkpoint and the one behind it are so many times what its work took, however many transactions come:
+/// it must not take all of a disk that is fast.
+const PAUSE_TIMES: u32 = 9;
+/// The longest pause between two checkpoints, in milliseconds, or starting again would take long.
+const PAUSE_MAX_MS: i64 = 5_000;
+
+/// How long no checkpoint begins after one that took `took_ms` milliseconds, `paused` among them.
+pub fn pause_after_ms(took_ms: i64, paused: Duration) -> i64 {
+    let paused_ms = i64::try_from(paused.as_millis()).unwrap_or(i64::MAX);
+    let worked_ms = took_ms.saturating_sub(paused_ms).max(0);
+    worked_ms.saturating_mul(i64::from(PAUSE_TIMES)).saturating_sub(paused_ms).clamp(0, PAUSE_MAX_MS)
+}
 
 /// Flushes what the shards have written, writes the manifest, and reports [`Mail::ManifestWritten`] to `reply`.
 ///
@@ -31,14 +48,16 @@ pub fn write(context: &Context, all: CutAll, reply: MailSender<Mail>) -> io::Res
         system,
     };
     let (path, bytes, storage) = (context.manifest.clone(), manifest.encode(), context.storage.clone());
-    let report = move |result: StorageResult| {
-        deliver(&reply, Mail::ManifestWritten { zxid, result: result.map(|_| ()) });
-    };
+    let pace = if is_installed { Pace::AT_ONCE } else { PACE };
+    let report = move |result: io::Result<Duration>| deliver(&reply, Mail::ManifestWritten { zxid, result });
     let flushed = move |result: StorageResult| match result {
-        Ok(_) => replace(&storage, path, bytes, report),
+        Ok(outcome) => {
+            let paused = if let StorageOutcome::Synced { paused } = outcome { paused } else { Duration::ZERO };
+            replace(&storage, path, bytes, move |result| report(result.map(|_| paused)));
+        }
         Err(problem) => report(Err(problem)),
     };
-    submit(&context.storage, StorageJob::SyncFiles { files }, Box::new(flushed))
+    submit(&context.storage, StorageJob::SyncFiles { files, pace }, Box::new(flushed))
 }
 
 /// The server's id as files name it: myid, or 0 for a server that has none.
@@ -55,5 +74,19 @@ fn replace(
     let refused = report.clone();
     if let Err(problem) = submit(storage, StorageJob::ReplaceFile { path, bytes }, Box::new(report)) {
         refused(Err(problem));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_taken_meanwhile_are_not_taken_again() {
+        let cases =
+            [(100, 0, 900), (1_000, 900, 0), (1_000, 800, 1_000), (1_000, 999, 0), (1_000, 0, 5_000), (5, 9, 0)];
+        for (took_ms, paused_ms, expected) in cases {
+            assert_eq!(pause_after_ms(took_ms, Duration::from_millis(paused_ms)), expected, "{took_ms}, {paused_ms}");
+        }
     }
 }

@@ -595,10 +595,9 @@ impl Core {
                 }
             }
             Mail::ManifestWritten { zxid, result } => {
-                result.map_err(|problem| format!("the checkpoint could not be written: {problem}"))?;
-                if let Some(role) = &mut self.parts.role {
-                    role.checkpoint_done(self.parts.now, zxid, &mut self.parts.metrics, &mut self.parts.post);
-                }
+                let paused = result.map_err(|problem| format!("the checkpoint could not be written: {problem}"))?;
+                let Parts { role: Some(role), metrics, post, now, .. } = &mut self.parts else { return Ok(()) };
+                role.checkpoint_done(*now, zxid, paused, metrics, post);
             }
             Mail::Removed(result) => {
                 if let Err(problem) = result {

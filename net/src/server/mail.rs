@@ -27,6 +27,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One message, to one core.
 pub enum Mail {
@@ -78,8 +79,8 @@ pub enum Mail {
     ManifestWritten {
         /// The zxid that it names.
         zxid: Zxid,
-        /// Whether it is on disk.
-        result: io::Result<()>,
+        /// How much of the time that it took were pauses, if it is on disk.
+        result: io::Result<Duration>,
     },
     /// From the storage executor: retired files are gone.
     Removed(io::Result<()>),

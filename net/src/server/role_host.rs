@@ -4,6 +4,7 @@
 //! Nothing leaves here before it is durable: the role answers and routes only what the log has reported as written, and
 //! the log reports only what a completed write covered.
 
+use super::checkpoint;
 use super::client_port::ClientPlace;
 use super::clock::Clock;
 use super::context::Context;
@@ -33,13 +34,9 @@ use replication::session::LearnerId;
 use replication::wal::{Durable, Truncation};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{info, warn};
 
-/// Between two checkpoints lies this many times what the first one took, however many transactions come: flushing must
-/// not take all of a disk that is fast.
-const CHECKPOINT_PAUSE: i64 = 9;
-/// And at the most this, in milliseconds, or starting again would take long.
-const CHECKPOINT_PAUSE_MAX_MS: i64 = 5_000;
 /// A checkpoint waits so long when a member begins to serve, in milliseconds: what it has caught up with takes effect first.
 const CHECKPOINT_SETTLE_MS: i64 = 1_000;
 
@@ -79,7 +76,7 @@ pub struct RoleHost {
     checkpoint: Option<Checkpoint>,
     snap_count: u64,
     since_checkpoint: u64,
-    /// No checkpoint is begun before, on the monotonic clock: see [`CHECKPOINT_PAUSE`].
+    /// No checkpoint is begun before, on the monotonic clock: see [`checkpoint::pause_after_ms`].
     next_checkpoint_ms: i64,
     drained: bool,
     /// The role has been told to go on committing, by mail that is on its way.
@@ -665,13 +662,19 @@ impl RoleHost {
         Some(CutAll { zxid, system, is_installed: self.wal.is_resetting(), cuts })
     }
 
-    /// The manifest with this zxid is durable: the log below it is no longer needed.
-    pub fn checkpoint_done(&mut self, now: Now, zxid: Zxid, metrics: &mut CoreMetrics, post: &mut Post) {
+    /// The manifest with this zxid is durable, after pauses of `paused`: the log below it is no longer needed.
+    pub fn checkpoint_done(
+        &mut self,
+        now: Now,
+        zxid: Zxid,
+        paused: Duration,
+        metrics: &mut CoreMetrics,
+        post: &mut Post,
+    ) {
         if let Some(checkpoint) = self.checkpoint.take() {
             let took_ms = now.mono_ms.saturating_sub(checkpoint.begun_ms);
             metrics.add(BasicSummary::SnapshotTime, took_ms.unsigned_abs());
-            let pause_ms = took_ms.saturating_mul(CHECKPOINT_PAUSE).min(CHECKPOINT_PAUSE_MAX_MS);
-            self.next_checkpoint_ms = now.mono_ms.saturating_add(pause_ms);
+            self.next_checkpoint_ms = now.mono_ms.saturating_add(checkpoint::pause_after_ms(took_ms, paused));
         }
         self.seal();
         self.wal.retire(zxid, self.log_reads.oldest(), post);
