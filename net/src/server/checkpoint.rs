@@ -11,12 +11,13 @@ use hardware::storage::{Pace, StorageHandle, StorageJob, StorageOutcome, Storage
 use std::io;
 use std::time::Duration;
 
-/// How a checkpoint is flushed while the log's own flushes go on, each of which somebody waits for. A checkpoint may take
-/// long; but the log grows until it has ended.
-const PACE: Pace = Pace { times: PAUSE_TIMES, all_at_most: Duration::from_secs(1) };
-/// The pauses of a checkpoint and the one behind it are so many times what its work took, however many transactions come:
-/// it must not take all of a disk that is fast.
-const PAUSE_TIMES: u32 = 9;
+/// How a checkpoint is flushed while the log's own flushes go on, each of which somebody waits for: most of these find no
+/// piece in front of them, and none more than one. Longer pauses would not make those shorter, and until a checkpoint has
+/// ended, what compaction has emptied stays.
+const PACE: Pace = Pace { times: 2, all_at_most: Duration::from_secs(1) };
+/// The pauses of a checkpoint and the one behind it are together so many times what its work took, however many
+/// transactions come: it must not take all of a disk that is fast.
+const PAUSE_TIMES: i64 = 9;
 /// The longest pause between two checkpoints, in milliseconds, or starting again would take long.
 const PAUSE_MAX_MS: i64 = 5_000;
 
@@ -24,7 +25,7 @@ const PAUSE_MAX_MS: i64 = 5_000;
 pub fn pause_after_ms(took_ms: i64, paused: Duration) -> i64 {
     let paused_ms = i64::try_from(paused.as_millis()).unwrap_or(i64::MAX);
     let worked_ms = took_ms.saturating_sub(paused_ms).max(0);
-    worked_ms.saturating_mul(i64::from(PAUSE_TIMES)).saturating_sub(paused_ms).clamp(0, PAUSE_MAX_MS)
+    worked_ms.saturating_mul(PAUSE_TIMES).saturating_sub(paused_ms).clamp(0, PAUSE_MAX_MS)
 }
 
 /// Flushes what the shards have written, writes the manifest, and reports [`Mail::ManifestWritten`] to `reply`.

@@ -35,7 +35,7 @@ use replication::wal::{Durable, Truncation};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// A checkpoint waits so long when a member begins to serve, in milliseconds: what it has caught up with takes effect first.
 const CHECKPOINT_SETTLE_MS: i64 = 1_000;
@@ -674,7 +674,9 @@ impl RoleHost {
         if let Some(checkpoint) = self.checkpoint.take() {
             let took_ms = now.mono_ms.saturating_sub(checkpoint.begun_ms);
             metrics.add(BasicSummary::SnapshotTime, took_ms.unsigned_abs());
-            self.next_checkpoint_ms = now.mono_ms.saturating_add(checkpoint::pause_after_ms(took_ms, paused));
+            let pause_ms = checkpoint::pause_after_ms(took_ms, paused);
+            debug!(%zxid, took_ms, ?paused, pause_ms, "checkpoint is durable");
+            self.next_checkpoint_ms = now.mono_ms.saturating_add(pause_ms);
         }
         self.seal();
         self.wal.retire(zxid, self.log_reads.oldest(), post);
