@@ -6,7 +6,7 @@ use super::damage::Unreadable;
 use super::front::Fronts;
 use super::{Effect, PARTITIONS, Server, Storage, TICK_MS, usage};
 use crate::ledger::test_config;
-use crate::node::{Epochs, Node, NodeConfig, NodeStart};
+use crate::node::{Epochs, Era, Node, NodeConfig, NodeStart};
 use crate::peer::ensemble::ServerId;
 use crate::peer::mistake::Mistake;
 use crate::role::{self, ClientPolicy, Now, ReaperConfig, Role, RoleConfig};
@@ -193,6 +193,9 @@ impl Server {
             view: published,
             lags: setting.lags && setting.shards > 1,
             fronts: Fronts::default(),
+            serves: false,
+            has_new_state: false,
+            era: Era::default(),
             mistake: setting.mistake,
             effects,
             fuse: None,

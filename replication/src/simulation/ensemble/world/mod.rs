@@ -48,6 +48,8 @@ pub struct Scenario {
     pub reconfigures: bool,
     /// Whether disks give back something else than they were given.
     pub decays: bool,
+    /// Whether connections hear late of what their server is.
+    pub has_busy_cores: bool,
     /// Bytes of recent transactions that servers keep for learners.
     pub history_bytes_max: usize,
     pub mistake: Option<Mistake>,
@@ -69,6 +71,8 @@ enum Event {
     Client(usize),
     /// Something from a client arrives.
     Ask(u32),
+    /// The connections of a server hear how it serves them.
+    Heard(i64, u64),
     Fault,
     Crash(i64, u64),
     Restart(i64, u64),
@@ -77,6 +81,8 @@ enum Event {
 pub struct World {
     scenario: Scenario,
     pub chance: Chance,
+    /// When connections hear late of what their server is.
+    stalls: Chance,
     pub now: i64,
     order: u64,
     events: BinaryHeap<Reverse<(i64, u64)>>,
@@ -105,6 +111,7 @@ impl World {
         let mut world = World {
             scenario,
             chance: Chance::new(seed),
+            stalls: Chance::new(!seed),
             now: 0,
             order: 0,
             events: BinaryHeap::new(),
@@ -365,6 +372,11 @@ impl World {
             Event::Dialled(sid, life, to, callee) => self.dialled(sid, life, to, callee)?,
             Event::Client(client) => self.client_acts(client)?,
             Event::Ask(conn) => self.asked(conn)?,
+            Event::Heard(sid, life) => {
+                if self.sites[&sid].life == life {
+                    self.connections_hear(sid)?;
+                }
+            }
             Event::Fault => self.fault()?,
             Event::Crash(sid, life) => {
                 if self.sites[&sid].life == life && self.now < TROUBLE_MS {
@@ -393,6 +405,7 @@ impl World {
             | Event::Manifest(sid, _)
             | Event::View(sid, _)
             | Event::Sent(sid, ..)
+            | Event::Heard(sid, _)
             | Event::Dialled(sid, ..) => Some(*sid),
             Event::Flow(conn, end) => self.network.conns.get(conn).map(|conn| conn.ends[1 - end].0),
             Event::Ask(conn) => self.wires.get(conn).map(|wire| wire.server),
@@ -456,6 +469,9 @@ impl World {
     /// What a step has led to: effects, what clients are told, writes, the next tick.
     fn settle(&mut self, sid: i64) -> Result<(), String> {
         let mut is_due = false;
+        if self.site(sid).server.as_mut().is_some_and(|server| std::mem::take(&mut server.has_new_state)) {
+            self.connections_hear_all(sid)?;
+        }
         let partings = self.site(sid).server.as_mut().map(|server| std::mem::take(&mut server.node.partings));
         for parting in partings.unwrap_or_default() {
             self.note(|| format!("server {sid} {parting}"));
