@@ -2,9 +2,10 @@
 
 use super::super::server::{DiskFault, ENOSPC, Server, Setting};
 use super::network::Parcel;
+use super::site::Site;
 use super::{Event, TROUBLE_MS, World, brief, first_members};
 use crate::node::Standing;
-use crate::peer::ensemble::{ServerId, Views};
+use crate::peer::ensemble::{MemberRole, ServerId, Views};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -209,7 +210,9 @@ impl World {
     }
 
     /// A server that has been taken out, and has to start anew, does not know where to find anybody who knows where it is:
-    /// its operator names it the members again, and itself, as before a server joins for the first time.
+    /// its operator names it the members again, and itself, as before a server joins for the first time. Where the server is
+    /// the only one to know that the members without it are in force, it must not forget that, or it could lead those of
+    /// before, with a history that says otherwise: it is named those that it has, of that version, and itself as an observer.
     fn name_members(&mut self, sid: i64) -> Result<(), String> {
         let (own, views) = (ServerId(sid), self.sites[&sid].storage.views());
         if views.committed().member(own).is_some() || views.last_seen().member(own).is_some() {
@@ -217,7 +220,12 @@ impl World {
         }
         let current = Arc::clone(self.checker.timeline.members.current());
         let votes = self.chance.percent(50);
+        let version = views.committed().version();
+        let is_known = |site: &Site| site.storage.views().committed().version() >= version;
         let members = match current.member(own) {
+            _ if !self.sites.iter().any(|(other, site)| *other != sid && is_known(site)) => {
+                first_members(views.committed(), sid, false)?.with_version(version)
+            }
             Some(_) => current.with_version(0),
             None => first_members(&current, sid, votes)?,
         };
@@ -268,7 +276,8 @@ impl World {
         }
     }
 
-    /// Whoever comes to lead has the latest epoch of all who may: what the others have been proposed is settled by then.
+    /// Whoever comes to lead has the latest epoch of all who may: what the others have been proposed is settled by then. Who
+    /// observes acknowledges nothing, though the members proposed may want its vote.
     fn can_go_on(&self, away: &[i64]) -> bool {
         let there: Vec<(ServerId, u32, Views)> = self
             .sites
@@ -283,7 +292,13 @@ impl World {
         let leaders = voters().filter(|(_, epoch, _)| Some(epoch) == latest);
         let proposed = leaders.map(|(_, _, views)| views.last_seen());
         let proposed = proposed.filter(|ensemble| ensemble.version() > newest.version());
-        proposed.chain([newest]).all(|ensemble| ensemble.has_quorum(there.iter().map(|(sid, ..)| sid)))
+        let acknowledges = |(sid, _, views): &&(ServerId, u32, Views)| {
+            let own = views.committed();
+            let in_force = if own.version() < newest.version() { newest } else { own };
+            in_force.role_of(*sid) == MemberRole::Participant
+        };
+        let sids: Vec<ServerId> = there.iter().filter(acknowledges).map(|(sid, ..)| *sid).collect();
+        proposed.chain([newest]).all(|ensemble| ensemble.has_quorum(&sids))
     }
 
     /// Everything works from here on.
