@@ -70,6 +70,8 @@ const WANTED: &[&str] = &[
     "multireads",
     "listed ephemerals",
     "late requests",
+    "later commits",
+    "decayed disks of changing members",
 ];
 
 /// Seeds in any run of all tests.
@@ -78,10 +80,25 @@ const SHARE: u64 = 24;
 fn scenario(seed: u64, mistake: Option<Mistake>) -> Scenario {
     let (voters, observers, spares) = [(3, 0, 0), (3, 1, 0), (5, 0, 0), (3, 0, 2)][(seed % 4) as usize];
     let decays = matches!(seed % 4, 0 | 2);
-    let reconfigures = seed % 4 == 3 || seed % 8 == 5;
+    let reconfigures = seed % 4 == 3 || matches!(seed % 16, 2 | 5 | 8 | 10 | 13);
     let has_busy_cores = seed % 5 == 1;
+    let commit_step = match seed % 7 {
+        1 => 1,
+        5 => 3,
+        _ => usize::MAX,
+    };
     let history_bytes_max = [64 << 20, 64 << 20, 8 << 10][(seed % 3) as usize];
-    Scenario { voters, observers, spares, reconfigures, decays, has_busy_cores, history_bytes_max, mistake }
+    Scenario {
+        voters,
+        observers,
+        spares,
+        reconfigures,
+        decays,
+        has_busy_cores,
+        commit_step,
+        history_bytes_max,
+        mistake,
+    }
 }
 
 /// The end of a run, and the world that it leaves.

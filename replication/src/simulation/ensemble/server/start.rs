@@ -31,6 +31,8 @@ pub struct Setting {
     pub history_bytes_max: usize,
     /// Whether the ensemble may be changed.
     pub reconfigures: bool,
+    /// Transactions that one step commits.
+    pub commit_step: usize,
     pub mistake: Option<Mistake>,
 }
 
@@ -42,7 +44,7 @@ fn role_config(setting: &Setting) -> RoleConfig {
         shards,
         outstanding_max: 1000,
         outstanding_bytes_max: 1 << 30,
-        commit_step: usize::MAX,
+        commit_step: setting.commit_step,
         skip_acl: false,
         clients: ClientPolicy::default(),
         reaper: ReaperConfig::default(),

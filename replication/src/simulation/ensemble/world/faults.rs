@@ -96,14 +96,16 @@ impl World {
         }
     }
 
-    /// Whether a quorum stays whole if this server loses something too.
+    /// Whether a quorum stays whole if this server loses something too: of the newest members in force anywhere, and of
+    /// whatever members have been proposed since.
     fn may_decay(&self, sid: i64) -> bool {
-        let voters = self.scenario.voters;
-        let lost = self
-            .sites
-            .iter()
-            .filter(|(other, site)| (1..=voters).contains(*other) && **other != sid && site.storage.is_repairing);
-        sid > voters || (lost.count() as i64) < (voters - 1) / 2
+        let views: Vec<Views> = self.sites.values().map(|site| site.storage.views()).collect();
+        let newest = views.iter().map(|views| views.committed().version()).max();
+        let all = views.iter().flat_map(|views| [views.committed(), views.last_seen()]);
+        let mut later = all.filter(|ensemble| Some(ensemble.version()) >= newest);
+        let is_whole = |(other, site): &(&i64, &Site)| **other != sid && !site.storage.is_repairing;
+        let whole: Vec<ServerId> = self.sites.iter().filter(is_whole).map(|(other, _)| ServerId(*other)).collect();
+        later.all(|ensemble| ensemble.has_quorum(&whole))
     }
 
     /// The server crashes amid what it does a little later.
@@ -181,12 +183,16 @@ impl World {
             lags,
             history_bytes_max: self.scenario.history_bytes_max,
             reconfigures: self.scenario.reconfigures,
+            commit_step: self.scenario.commit_step,
             mistake: self.scenario.mistake,
         };
         if std::mem::take(&mut self.site(sid).decays) && self.may_decay(sid) {
             let site = self.sites.get_mut(&sid).unwrap();
             if let Some(what) = site.storage.decay(&mut self.chance) {
                 self.met.count("decayed disks");
+                if self.scenario.reconfigures {
+                    self.met.count("decayed disks of changing members");
+                }
                 self.note(|| format!("the disk of server {sid} has decayed: {what}"));
             }
         }

@@ -50,6 +50,8 @@ pub struct Scenario {
     pub decays: bool,
     /// Whether connections hear late of what their server is.
     pub has_busy_cores: bool,
+    /// Transactions that one step of a server commits.
+    pub commit_step: usize,
     /// Bytes of recent transactions that servers keep for learners.
     pub history_bytes_max: usize,
     pub mistake: Option<Mistake>,
@@ -73,6 +75,8 @@ enum Event {
     Ask(u32),
     /// The connections of a server hear how it serves them.
     Heard(i64, u64),
+    /// What is left to be committed comes behind what a server has done so far.
+    GoOn(i64, u64),
     Fault,
     Crash(i64, u64),
     Restart(i64, u64),
@@ -377,6 +381,13 @@ impl World {
                     self.connections_hear(sid)?;
                 }
             }
+            Event::GoOn(sid, life) => {
+                if self.sites[&sid].life == life {
+                    self.site(sid).goes_on = false;
+                    self.met.count("later commits");
+                    self.step(sid, Input::Role(role::Input::GoOn))?;
+                }
+            }
             Event::Fault => self.fault()?,
             Event::Crash(sid, life) => {
                 if self.sites[&sid].life == life && self.now < TROUBLE_MS {
@@ -406,6 +417,7 @@ impl World {
             | Event::View(sid, _)
             | Event::Sent(sid, ..)
             | Event::Heard(sid, _)
+            | Event::GoOn(sid, _)
             | Event::Dialled(sid, ..) => Some(*sid),
             Event::Flow(conn, end) => self.network.conns.get(conn).map(|conn| conn.ends[1 - end].0),
             Event::Ask(conn) => self.wires.get(conn).map(|wire| wire.server),
@@ -528,6 +540,11 @@ impl World {
         let log_step = server.has_log_work() && !std::mem::replace(&mut site.has_log_step, true);
         let view = server.view < server.published && !std::mem::replace(&mut site.has_view_step, true);
         let deadline = server.node.next_deadline();
+        let goes_on = server.node.role().has_ready() && !std::mem::replace(&mut site.goes_on, true);
+        if goes_on {
+            let ms = self.stalls.below(3) as i64;
+            self.after(ms, Event::GoOn(sid, life));
+        }
         if asks {
             let ms = 1 + self.chance.below(5 * disk_ms) as i64;
             self.after(ms, Event::Prepared(sid, life));

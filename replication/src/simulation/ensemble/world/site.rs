@@ -34,6 +34,7 @@ pub struct Site {
     pub has_snapshots: bool,
     pub has_manifest: bool,
     pub has_view_step: bool,
+    pub goes_on: bool,
     /// What its connections are still to hear: whether they serve, in which era; and when they hear the last of it.
     pub words: VecDeque<(bool, Era)>,
     pub hears_at: i64,
@@ -63,6 +64,7 @@ impl Site {
             has_snapshots: false,
             has_manifest: false,
             has_view_step: false,
+            goes_on: false,
             words: VecDeque::new(),
             hears_at: 0,
             hears: false,
@@ -84,6 +86,7 @@ impl Site {
     pub fn forget(&mut self) {
         self.life += 1;
         self.words.clear();
+        self.goes_on = false;
         (self.listens, self.dial, self.paused_until) = (false, 0, 0);
         (self.has_log_step, self.has_snapshots, self.has_manifest, self.has_view_step) = (false, false, false, false);
     }
