@@ -198,7 +198,7 @@ fn new_members_that_the_old_ones_alone_have_agreed_to_are_noticed() {
 
 #[test]
 fn a_member_that_forgets_its_losses_is_noticed() {
-    is_noticed(Mistake::LossesForgotten, &["which took effect", "takes effect"]);
+    is_noticed(Mistake::LossesForgotten, &["which took effect", "takes effect", "the ensemble has lost data"]);
 }
 
 #[test]

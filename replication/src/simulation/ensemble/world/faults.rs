@@ -349,4 +349,20 @@ mod tests {
         assert!(world.sites[&2].server.is_some());
         assert!(!world.bring_back(), "nobody stays away any more");
     }
+
+    #[test]
+    fn who_observes_is_of_no_use_to_members_that_are_only_proposed() {
+        let mut world = World::new(1, scenario(3, None), false).unwrap();
+        let voters = |sids: &[i64]| sids.iter().map(|sid| line(*sid, true)).collect::<String>();
+        let ensemble = |lines: &str, version| Arc::new(parsed(&format!("{lines}version={version:x}")).unwrap());
+        let proposed = ensemble(&voters(&[1, 2, 3, 4]), 6);
+        let [without, observing] = [String::new(), line(3, false)].map(|own| ensemble(&(voters(&[1, 2, 4]) + &own), 5));
+        for (in_force, suffices) in [(without, true), (observing, false)] {
+            for sid in 1..=5 {
+                world.site(sid).storage.told(Arc::clone(&in_force));
+                world.site(sid).storage.last_seen = Arc::clone(&proposed);
+            }
+            assert_eq!(world.can_go_on(&[4]), suffices, "server 3 makes up for server 4 if it may acknowledge");
+        }
+    }
 }
