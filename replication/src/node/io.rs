@@ -16,9 +16,9 @@ pub enum Input<'a> {
     /// For the role: answers to its own questions. What the log, the leader and learners have to say comes by the inputs
     /// below.
     Role(role::Input),
-    /// For the role, from connections whose host had heard of this era last. What was asked in another era is passed over:
-    /// its connection is let go, and what a client asks on one connection takes effect without a hole, or in part not at
-    /// all.
+    /// For the role, from connections whose host had heard of this era last. What was asked in another era is passed over,
+    /// as its connection is let go: something that the same connection asked before may be lost, and what a connection asks
+    /// takes effect in order, without a hole.
     Client(Era, role::Input),
     /// The log holds everything up to this zxid.
     Durable(Durable<Zxid>),
