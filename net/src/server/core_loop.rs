@@ -40,6 +40,7 @@ use engine::zxid::Zxid;
 use hardware::listen::{set_keepalive, set_nodelay};
 use hardware::mailbox::MailReceiver;
 use hardware::reactor::{CloseHow, Event, ListenerId, Reactor, SocketId};
+use replication::node::Era;
 use replication::role::Input;
 use std::collections::VecDeque;
 use std::io;
@@ -148,6 +149,7 @@ impl Core {
             metrics: CoreMetrics::new(),
             touched: Vec::new(),
             serving: if context.config.ensemble.is_distributed() { Serving::No } else { Serving::ReadWrite },
+            era: Era::default(),
             outstanding: 0,
             outstanding_max: context.config.local.throttle.global_outstanding_limit as usize,
             dice: u64::from(id.0) ^ 0x9E37_79B9_7F4A_7C15,
@@ -559,7 +561,7 @@ impl Core {
 
     fn deliver(&mut self, mail: Mail) -> Result<(), String> {
         match mail {
-            Mail::Role(input) => self.parts.tell_role(input),
+            Mail::Role(era, input) => self.parts.pass_to_role(era, input),
             Mail::Shard(mail) => {
                 let Parts { shard, post, acls, .. } = &mut self.parts;
                 if let Some(shard) = shard {
@@ -610,7 +612,7 @@ impl Core {
                     role.step_member(*now, input, post);
                 }
             }
-            Mail::Serving(serving) => self.serve_as(serving),
+            Mail::Serving(serving, era) => self.serve_as(serving, era),
             Mail::Listen(listener) => self.listen_elsewhere(listener),
             Mail::Incoming { number, event } => {
                 if let Some(role) = &mut self.parts.role {

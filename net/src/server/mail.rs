@@ -19,6 +19,7 @@ use engine::zxid::Zxid;
 use hardware::block_file::BlockFile;
 use hardware::mapping::MappedSegment;
 use replication::ledger::SubtreeUsage;
+use replication::node::Era;
 use replication::peer::snapshot::walk::Chunk;
 use replication::request::WriteAnswer;
 use replication::role::Input;
@@ -31,8 +32,8 @@ use std::time::Duration;
 
 /// One message, to one core.
 pub enum Mail {
-    /// To the replication role.
-    Role(Input),
+    /// To the replication role, from a core that has heard of this era last.
+    Role(Era, Input),
     /// To the shard of a core.
     Shard(ShardMail),
     /// To the connections of a core.
@@ -102,8 +103,9 @@ pub enum Mail {
     LogPiece(LogPiece),
     /// To the core of a shard: this one takes its place, with the state of a leader's snapshot. Nobody is served.
     ReplaceShard(Box<ShardHost>),
-    /// To every core: from here on clients are served in this way. Whoever is connected when that ends is let go.
-    Serving(Serving),
+    /// To every core: from here on clients are served in this way, and ask in this era. Whoever is connected when that ends
+    /// is let go.
+    Serving(Serving, Era),
     /// To the core of a shard: clients connect here from now on, and no longer where they did.
     Listen(TcpListener),
     /// To every core: set counters back.

@@ -14,6 +14,7 @@ use engine::acl::{AclId, AclTable, Identity};
 use engine::ids::{CoreId, Origin, SessionId, ShardId};
 use engine::read::ReadRequest;
 use engine::zxid::Zxid;
+use replication::node::Era;
 use replication::request::WriteRequest;
 use replication::role::{ConnectRequest, Input, Now};
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub touched: Vec<SessionId>,
     /// Whether clients are served.
     pub serving: Serving,
+    /// The era that this core has heard of last.
+    pub era: Era,
     /// Requests handed to the role and not answered yet, from connections of this core.
     pub outstanding: usize,
     /// `globalOutstandingLimit`.
@@ -53,11 +56,16 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Gives the role an input, wherever it lives.
+    /// Gives the role an input of this core's, wherever the role lives.
     pub fn tell_role(&mut self, input: Input) {
+        self.pass_to_role(self.era, input);
+    }
+
+    /// Gives the role an input of a core that had heard of this era last.
+    pub fn pass_to_role(&mut self, era: Era, input: Input) {
         match &mut self.role {
-            Some(role) => role.step(self.now, input, &mut self.post),
-            None => self.post.send(self.topology.role(), Mail::Role(input)),
+            Some(role) => role.hear(self.now, era, input, &mut self.post),
+            None => self.post.send(self.topology.role(), Mail::Role(era, input)),
         }
     }
 

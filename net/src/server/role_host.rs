@@ -26,7 +26,7 @@ use engine::ids::CoreId;
 use engine::zxid::Zxid;
 use hardware::reactor::Reactor;
 use replication::ledger::SubtreeUsage;
-use replication::node;
+use replication::node::{self, Era};
 use replication::peer::ensemble::Ensemble;
 use replication::peer::history::log_is_worthwhile;
 use replication::role::{Action, Input, Now, Role};
@@ -257,6 +257,17 @@ impl RoleHost {
         }
     }
 
+    /// Gives the role an input of a core that had heard of this era last.
+    pub fn hear(&mut self, now: Now, era: Era, input: Input, post: &mut Post) {
+        match &self.seat {
+            Seat::Alone(_) => self.step(now, input, post),
+            Seat::Member(_) => {
+                self.goes_on &= !matches!(input, Input::GoOn);
+                self.step_member(now, node::Input::Client(era, input), post);
+            }
+        }
+    }
+
     /// The time that [`Self::next_deadline`] named has come.
     pub fn tick(&mut self, now: Now, post: &mut Post) {
         match &self.seat {
@@ -281,12 +292,15 @@ impl RoleHost {
         self.step(now, Input::ServeReadOnly, post);
         self.status.set_read_only();
         info!("no leader is in sight: clients that only read are served");
-        self.serve_as(Serving::ReadOnly, post);
+        let Seat::Member(member) = &self.seat else { return };
+        if let Some(era) = member.node().map(node::Node::era) {
+            self.serve_as(Serving::ReadOnly, era, post);
+        }
     }
 
-    fn serve_as(&self, serving: Serving, post: &mut Post) {
+    fn serve_as(&self, serving: Serving, era: Era, post: &mut Post) {
         for core in 0..self.topology.cores() {
-            post.send(CoreId(core), Mail::Serving(serving));
+            post.send(CoreId(core), Mail::Serving(serving, era));
         }
     }
 
@@ -339,7 +353,8 @@ impl RoleHost {
     fn go_on(&mut self, post: &mut Post) {
         if !self.goes_on && self.role().is_some_and(Role::has_ready) {
             self.goes_on = true;
-            post.send(self.topology.role(), Mail::Role(Input::GoOn));
+            // Nobody's request: it is of any era.
+            post.send(self.topology.role(), Mail::Role(Era::default(), Input::GoOn));
         }
     }
 
@@ -361,13 +376,13 @@ impl RoleHost {
                     Ok(Truncation::Pending) => self.cutting = Some(Cutting::Truncated),
                     Err(problem) => self.fault = Some(problem.to_string()),
                 },
-                node::Action::Standing(standing) => {
+                node::Action::Standing(standing, era) => {
                     if let Some(node) = member.node() {
                         self.status.set(node);
                     }
                     self.stands_as(now, standing);
                     self.next_checkpoint_ms = self.next_checkpoint_ms.max(now.mono_ms + CHECKPOINT_SETTLE_MS);
-                    self.serve_as(if standing.serves() { Serving::ReadWrite } else { Serving::No }, post);
+                    self.serve_as(if standing.serves() { Serving::ReadWrite } else { Serving::No }, era, post);
                 }
                 node::Action::Repaired => {
                     if let Err(problem) = repair::ended(&self.context) {

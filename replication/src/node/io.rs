@@ -13,9 +13,13 @@ use std::sync::Arc;
 /// An event for a member.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// For the role: requests of clients, and answers to its own questions. What the log, the leader and learners have to
-    /// say comes by the inputs below.
+    /// For the role: answers to its own questions. What the log, the leader and learners have to say comes by the inputs
+    /// below.
     Role(role::Input),
+    /// For the role, from connections whose host had heard of this era last. What was asked in another era is passed over,
+    /// as its connection is let go: something that the same connection asked before may be lost, and what a connection asks
+    /// takes effect in order, without a hole.
+    Client(Era, role::Input),
     /// The log holds everything up to this zxid.
     Durable(Durable<Zxid>),
     /// [`Action::PersistEpochs`] is on disk.
@@ -158,12 +162,23 @@ pub enum Action {
     KeepLastSeen(Arc<Ensemble>),
     /// This configuration is in force.
     Activate(Arc<Ensemble>),
-    /// The member is something else now.
-    Standing(Standing),
+    /// The member is something else now, and its clients ask in this era.
+    Standing(Standing, Era),
     /// The member has what its disk had lost ([`super::Node::repairing`]): take the mark of that away.
     Repaired,
     /// This server must stop: it could only go on by telling a lie.
     Fail(String),
+}
+
+/// Counts the times that a member has let its clients go. Requests may be on their way then, and arrive when it serves
+/// others, or looks for a leader, or is being brought up to date by one that a reconfiguration has named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Era(u32);
+
+impl Era {
+    pub(super) fn end(&mut self) {
+        self.0 = self.0.wrapping_add(1);
+    }
 }
 
 /// What a member is at the moment. Clients are served only as [`Standing::Following`], [`Standing::Observing`] and

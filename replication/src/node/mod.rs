@@ -29,7 +29,7 @@ mod reconfig;
 mod repair;
 
 pub use crate::peer::files::directory::Epochs;
-pub use io::{Action, Input, Standing};
+pub use io::{Action, Era, Input, Standing};
 
 use crate::peer::election::ElectionConfig;
 use crate::peer::election::port::{ElectionPort, PortAction, PortInput};
@@ -140,6 +140,7 @@ pub struct Node {
     epochs: Epochs,
     state: State,
     standing: Standing,
+    era: Era,
     leader: Option<ServerId>,
     /// The recent end of the log while no machine has it.
     history: Option<History>,
@@ -202,6 +203,7 @@ impl Node {
             repair,
             state: State::Settling,
             standing: Standing::Looking,
+            era: Era::default(),
             leader: None,
             persisting: None,
             truncating: None,
@@ -227,6 +229,16 @@ impl Node {
     pub fn step(&mut self, now: Now, input: Input<'_>, out: &mut Vec<Action>) {
         match input {
             Input::Role(input) => self.step_role(now, input, out),
+            Input::Client(era, input) => {
+                #[cfg(test)]
+                let era = match self.config.mistake {
+                    Some(crate::peer::mistake::Mistake::ErasForgotten) => self.era,
+                    _ => era,
+                };
+                if era == self.era || !input.is_request() {
+                    self.step_role(now, input, out);
+                }
+            }
             Input::Durable(durable) => self.log_is_durable(now, durable, out),
             Input::EpochsPersisted => self.epochs_persisted(now, out),
             Input::LogTruncated(end) => self.log_truncated(now, end, out),
@@ -325,6 +337,11 @@ impl Node {
         let installs = self.installing.as_ref().map(|installing| installing.zxid);
         let under_way = format!("cut to {:?}, installs {installs:?}", self.truncating);
         format!("{state}, log {durable} of {appended}, {under_way}, {:?}", self.epochs)
+    }
+
+    /// The era of what clients ask now.
+    pub fn era(&self) -> Era {
+        self.era
     }
 
     /// Who leads, as far as is known here.
@@ -523,7 +540,10 @@ impl Node {
     fn stand(&mut self, standing: Standing, out: &mut Vec<Action>) {
         if self.standing != standing {
             self.standing = standing;
-            out.push(Action::Standing(standing));
+            if !standing.serves() {
+                self.era.end();
+            }
+            out.push(Action::Standing(standing, self.era));
         }
     }
 

@@ -22,6 +22,8 @@ pub enum Mistake {
     OldQuorumSuffices,
     /// A member whose disk has lost something takes part as if it had not.
     LossesForgotten,
+    /// A member takes what clients have asked that it has let go meanwhile.
+    ErasForgotten,
     /// A server takes clients that have been shown more than it has itself, and lets them read. Hosts guard against it.
     ReadsGoBack,
     /// A server answers a write ahead of the watch events that come before it. Hosts guard against it.

@@ -153,6 +153,13 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// Whether a client's connection asks, and is owed an answer.
+    pub fn is_request(&self) -> bool {
+        matches!(self, Input::Write(_) | Input::Sync { .. } | Input::Connect(_) | Input::Ephemerals { .. })
+    }
+}
+
 /// What the host is to do, in the order given. A host that executes actions strictly in sequence is correct.
 ///
 /// Per transaction the order is: `Append` when it is proposed; once it is durable and committed `DefineAcl`, `Route`,

@@ -7,7 +7,7 @@ use crate::server::peers::Peer;
 use bytes::Bytes;
 use engine::ids::ConnId;
 use hardware::reactor::{ListenerId, SocketId};
-use replication::node;
+use replication::node::{self, Era};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use tracing::warn;
@@ -68,10 +68,11 @@ impl Core {
 
     /// A member that has lost its leader or its quorum serves nobody: clients find another server, or come back
     /// (`ServerCnxnFactory.closeAll`). So do those that it has served read-only, when that ends.
-    pub(super) fn serve_as(&mut self, serving: Serving) {
+    pub(super) fn serve_as(&mut self, serving: Serving, era: Era) {
         if self.stopping.is_some() {
             return;
         }
+        self.parts.era = era;
         let before = std::mem::replace(&mut self.parts.serving, serving);
         if serving != Serving::No && before != Serving::ReadOnly {
             return;

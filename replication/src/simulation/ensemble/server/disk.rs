@@ -25,7 +25,7 @@ pub struct Storage {
     pub(super) epochs: Option<Epochs>,
     /// The members in force, and those that were proposed last.
     pub(super) members: Arc<Ensemble>,
-    pub(super) last_seen: Arc<Ensemble>,
+    pub last_seen: Arc<Ensemble>,
     /// Something on it is not what it was, and nobody has found out.
     pub(super) has_decayed: bool,
     /// The mark of a member that has lost something.

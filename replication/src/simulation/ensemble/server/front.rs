@@ -195,7 +195,7 @@ impl Server {
         match ask {
             Ask::Connect(session, timeout_ms, seen, identity) => {
                 let is_behind = seen > self.view && self.mistake != Some(Mistake::ReadsGoBack);
-                if !self.node.standing().serves() || is_behind {
+                if !self.serves || is_behind {
                     return (false, None);
                 }
                 let (slots, events, waiting) = (VecDeque::new(), BTreeMap::new(), VecDeque::new());

@@ -16,7 +16,7 @@ pub use start::Setting;
 use super::super::checkpoint::Loaded;
 use super::super::shards::PARTITIONS;
 use crate::ledger::SubtreeUsage;
-use crate::node::{Action, Input, Node};
+use crate::node::{Action, Era, Input, Node};
 use crate::peer::ensemble::Ensemble;
 use crate::peer::mistake::Mistake;
 use crate::role::{self, Now, RoleConfig};
@@ -83,6 +83,11 @@ pub struct Server {
     pub view: Zxid,
     lags: bool,
     fronts: Fronts,
+    /// What its connections have heard of last.
+    pub serves: bool,
+    /// A snapshot has become the state, and they may not know.
+    pub has_new_state: bool,
+    pub era: Era,
     mistake: Option<Mistake>,
     pub effects: VecDeque<Effect>,
     /// The server crashes when so many more actions have been carried out.

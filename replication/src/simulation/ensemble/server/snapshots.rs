@@ -182,6 +182,7 @@ impl Server {
         storage.manifest = Some(manifest.encode());
         self.incoming = None;
         storage.snapshots += 1;
+        self.has_new_state = true;
         self.since_checkpoint = 0;
         self.measures.clear();
         self.log = behind.iter().cloned().collect();

@@ -6,7 +6,7 @@ use super::damage::Unreadable;
 use super::front::Fronts;
 use super::{Effect, PARTITIONS, Server, Storage, TICK_MS, usage};
 use crate::ledger::test_config;
-use crate::node::{Epochs, Node, NodeConfig, NodeStart};
+use crate::node::{Epochs, Era, Node, NodeConfig, NodeStart};
 use crate::peer::ensemble::ServerId;
 use crate::peer::mistake::Mistake;
 use crate::role::{self, ClientPolicy, Now, ReaperConfig, Role, RoleConfig};
@@ -31,6 +31,8 @@ pub struct Setting {
     pub history_bytes_max: usize,
     /// Whether the ensemble may be changed.
     pub reconfigures: bool,
+    /// Transactions that one step commits.
+    pub commit_step: usize,
     pub mistake: Option<Mistake>,
 }
 
@@ -42,7 +44,7 @@ fn role_config(setting: &Setting) -> RoleConfig {
         shards,
         outstanding_max: 1000,
         outstanding_bytes_max: 1 << 30,
-        commit_step: usize::MAX,
+        commit_step: setting.commit_step,
         skip_acl: false,
         clients: ClientPolicy::default(),
         reaper: ReaperConfig::default(),
@@ -193,6 +195,9 @@ impl Server {
             view: published,
             lags: setting.lags && setting.shards > 1,
             fronts: Fronts::default(),
+            serves: false,
+            has_new_state: false,
+            era: Era::default(),
             mistake: setting.mistake,
             effects,
             fuse: None,

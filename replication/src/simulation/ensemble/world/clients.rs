@@ -2,7 +2,7 @@
 
 use super::super::server::{Ask, Told};
 use super::{Event, World};
-use crate::node::Input;
+use crate::node::{Era, Input};
 use crate::role;
 use engine::ids::SessionId;
 use std::collections::VecDeque;
@@ -45,7 +45,7 @@ impl World {
             self.unplug(conn, hangs_up);
         }
         match input {
-            Some(input) => self.step(sid, Input::Role(input)),
+            Some(input) => self.ask_role(sid, input),
             None => self.pump(sid),
         }
     }
@@ -75,18 +75,71 @@ impl World {
                     }
                     let session = self.clients[client].session();
                     if reads && session != SessionId::NONE {
-                        self.step(sid, Input::Role(role::Input::Touch(vec![session])))?;
+                        self.ask_role(sid, role::Input::Touch(vec![session]))?;
                     }
                 }
                 let request = self.site(sid).server.as_mut().and_then(|server| server.next_request(conn));
                 let goes_on = is_told || request.is_some();
                 if let Some(request) = request {
-                    self.step(sid, Input::Role(request))?;
+                    self.ask_role(sid, request)?;
                 }
                 if !goes_on {
                     break;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The connections of a server have something for its role.
+    fn ask_role(&mut self, sid: i64, input: role::Input) -> Result<(), String> {
+        let Some(server) = &self.sites[&sid].server else { return Ok(()) };
+        let era = server.era;
+        if era != server.node.era() && input.is_request() {
+            self.met.count("late requests");
+        }
+        self.step(sid, Input::Client(era, input))
+    }
+
+    /// The connections of a server are to hear how it serves them from now on. Now and then they are busy with something
+    /// else: then they go on for a while as before.
+    pub(super) fn tell_connections(&mut self, sid: i64, serves: bool, era: Era) -> Result<(), String> {
+        let (now, life) = (self.now, self.sites[&sid].life);
+        let is_late = self.scenario.has_busy_cores && !serves && self.stalls.percent(50);
+        let longest = if self.stalls.percent(50) { 10 } else { 600 };
+        let ms = if is_late { 1 + self.stalls.below(longest) as i64 } else { 0 };
+        let site = self.site(sid);
+        site.words.push_back((serves, era));
+        if site.words.len() == 1 && !site.hears && !is_late {
+            return self.connections_hear(sid);
+        }
+        site.hears_at = site.hears_at.max(now + ms);
+        let at = site.hears_at;
+        self.at(at, Event::Heard(sid, life));
+        Ok(())
+    }
+
+    /// The connections of a server hear the oldest of what they are to hear.
+    pub(super) fn connections_hear(&mut self, sid: i64) -> Result<(), String> {
+        let site = self.site(sid);
+        let Some((serves, era)) = site.words.pop_front() else { return Ok(()) };
+        if !serves {
+            site.hears = true;
+            let pumped = self.pump(sid);
+            self.site(sid).hears = false;
+            pumped?;
+            self.drop_clients(sid);
+        }
+        if let Some(server) = &mut self.site(sid).server {
+            (server.serves, server.era) = (serves, era);
+        }
+        Ok(())
+    }
+
+    /// Whoever comes to the state of a leader's snapshot has heard everything before.
+    pub(super) fn connections_hear_all(&mut self, sid: i64) -> Result<(), String> {
+        while !self.sites[&sid].hears && !self.sites[&sid].words.is_empty() {
+            self.connections_hear(sid)?;
         }
         Ok(())
     }

@@ -2,9 +2,10 @@
 
 use super::super::server::{DiskFault, ENOSPC, Server, Setting};
 use super::network::Parcel;
+use super::site::Site;
 use super::{Event, TROUBLE_MS, World, brief, first_members};
 use crate::node::Standing;
-use crate::peer::ensemble::{ServerId, Views};
+use crate::peer::ensemble::{MemberRole, ServerId, Views};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -95,14 +96,16 @@ impl World {
         }
     }
 
-    /// Whether a quorum stays whole if this server loses something too.
+    /// Whether a quorum stays whole if this server loses something too: of the newest members in force anywhere, and of
+    /// whatever members have been proposed since.
     fn may_decay(&self, sid: i64) -> bool {
-        let voters = self.scenario.voters;
-        let lost = self
-            .sites
-            .iter()
-            .filter(|(other, site)| (1..=voters).contains(*other) && **other != sid && site.storage.is_repairing);
-        sid > voters || (lost.count() as i64) < (voters - 1) / 2
+        let views: Vec<Views> = self.sites.values().map(|site| site.storage.views()).collect();
+        let newest = views.iter().map(|views| views.committed().version()).max();
+        let all = views.iter().flat_map(|views| [views.committed(), views.last_seen()]);
+        let mut later = all.filter(|ensemble| Some(ensemble.version()) >= newest);
+        let is_whole = |(other, site): &(&i64, &Site)| **other != sid && !site.storage.is_repairing;
+        let whole: Vec<ServerId> = self.sites.iter().filter(is_whole).map(|(other, _)| ServerId(*other)).collect();
+        later.all(|ensemble| ensemble.has_quorum(&whole))
     }
 
     /// The server crashes amid what it does a little later.
@@ -180,12 +183,16 @@ impl World {
             lags,
             history_bytes_max: self.scenario.history_bytes_max,
             reconfigures: self.scenario.reconfigures,
+            commit_step: self.scenario.commit_step,
             mistake: self.scenario.mistake,
         };
         if std::mem::take(&mut self.site(sid).decays) && self.may_decay(sid) {
             let site = self.sites.get_mut(&sid).unwrap();
             if let Some(what) = site.storage.decay(&mut self.chance) {
                 self.met.count("decayed disks");
+                if self.scenario.reconfigures {
+                    self.met.count("decayed disks of changing members");
+                }
                 self.note(|| format!("the disk of server {sid} has decayed: {what}"));
             }
         }
@@ -209,7 +216,9 @@ impl World {
     }
 
     /// A server that has been taken out, and has to start anew, does not know where to find anybody who knows where it is:
-    /// its operator names it the members again, and itself, as before a server joins for the first time.
+    /// its operator names it the members again, and itself, as before a server joins for the first time. Where the server is
+    /// the only one to know that the members without it are in force, it must not forget that, or it could lead those of
+    /// before, with a history that says otherwise: it is named those that it has, of that version, and itself as an observer.
     fn name_members(&mut self, sid: i64) -> Result<(), String> {
         let (own, views) = (ServerId(sid), self.sites[&sid].storage.views());
         if views.committed().member(own).is_some() || views.last_seen().member(own).is_some() {
@@ -217,7 +226,12 @@ impl World {
         }
         let current = Arc::clone(self.checker.timeline.members.current());
         let votes = self.chance.percent(50);
+        let version = views.committed().version();
+        let is_known = |site: &Site| site.storage.views().committed().version() >= version;
         let members = match current.member(own) {
+            _ if !self.sites.iter().any(|(other, site)| *other != sid && is_known(site)) => {
+                first_members(views.committed(), sid, false)?.with_version(version)
+            }
             Some(_) => current.with_version(0),
             None => first_members(&current, sid, votes)?,
         };
@@ -268,7 +282,8 @@ impl World {
         }
     }
 
-    /// Whoever comes to lead has the latest epoch of all who may: what the others have been proposed is settled by then.
+    /// Whoever comes to lead has the latest epoch of all who may: what the others have been proposed is settled by then. Who
+    /// observes acknowledges nothing, though the members proposed may want its vote.
     fn can_go_on(&self, away: &[i64]) -> bool {
         let there: Vec<(ServerId, u32, Views)> = self
             .sites
@@ -283,7 +298,13 @@ impl World {
         let leaders = voters().filter(|(_, epoch, _)| Some(epoch) == latest);
         let proposed = leaders.map(|(_, _, views)| views.last_seen());
         let proposed = proposed.filter(|ensemble| ensemble.version() > newest.version());
-        proposed.chain([newest]).all(|ensemble| ensemble.has_quorum(there.iter().map(|(sid, ..)| sid)))
+        let acknowledges = |(sid, _, views): &&(ServerId, u32, Views)| {
+            let own = views.committed();
+            let in_force = if own.version() < newest.version() { newest } else { own };
+            in_force.role_of(*sid) == MemberRole::Participant
+        };
+        let sids: Vec<ServerId> = there.iter().filter(acknowledges).map(|(sid, ..)| *sid).collect();
+        proposed.chain([newest]).all(|ensemble| ensemble.has_quorum(&sids))
     }
 
     /// Everything works from here on.
@@ -327,5 +348,21 @@ mod tests {
         world.run_until(100).unwrap();
         assert!(world.sites[&2].server.is_some());
         assert!(!world.bring_back(), "nobody stays away any more");
+    }
+
+    #[test]
+    fn who_observes_is_of_no_use_to_members_that_are_only_proposed() {
+        let mut world = World::new(1, scenario(3, None), false).unwrap();
+        let voters = |sids: &[i64]| sids.iter().map(|sid| line(*sid, true)).collect::<String>();
+        let ensemble = |lines: &str, version| Arc::new(parsed(&format!("{lines}version={version:x}")).unwrap());
+        let proposed = ensemble(&voters(&[1, 2, 3, 4]), 6);
+        let [without, observing] = [String::new(), line(3, false)].map(|own| ensemble(&(voters(&[1, 2, 4]) + &own), 5));
+        for (in_force, suffices) in [(without, true), (observing, false)] {
+            for sid in 1..=5 {
+                world.site(sid).storage.told(Arc::clone(&in_force));
+                world.site(sid).storage.last_seen = Arc::clone(&proposed);
+            }
+            assert_eq!(world.can_go_on(&[4]), suffices, "server 3 makes up for server 4 if it may acknowledge");
+        }
     }
 }

@@ -48,6 +48,10 @@ pub struct Scenario {
     pub reconfigures: bool,
     /// Whether disks give back something else than they were given.
     pub decays: bool,
+    /// Whether connections hear late of what their server is.
+    pub has_busy_cores: bool,
+    /// Transactions that one step of a server commits.
+    pub commit_step: usize,
     /// Bytes of recent transactions that servers keep for learners.
     pub history_bytes_max: usize,
     pub mistake: Option<Mistake>,
@@ -69,6 +73,10 @@ enum Event {
     Client(usize),
     /// Something from a client arrives.
     Ask(u32),
+    /// The connections of a server hear how it serves them.
+    Heard(i64, u64),
+    /// What is left to be committed comes behind what a server has done so far.
+    GoOn(i64, u64),
     Fault,
     Crash(i64, u64),
     Restart(i64, u64),
@@ -77,6 +85,8 @@ enum Event {
 pub struct World {
     scenario: Scenario,
     pub chance: Chance,
+    /// When connections hear late of what their server is.
+    stalls: Chance,
     pub now: i64,
     order: u64,
     events: BinaryHeap<Reverse<(i64, u64)>>,
@@ -105,6 +115,7 @@ impl World {
         let mut world = World {
             scenario,
             chance: Chance::new(seed),
+            stalls: Chance::new(!seed),
             now: 0,
             order: 0,
             events: BinaryHeap::new(),
@@ -365,6 +376,18 @@ impl World {
             Event::Dialled(sid, life, to, callee) => self.dialled(sid, life, to, callee)?,
             Event::Client(client) => self.client_acts(client)?,
             Event::Ask(conn) => self.asked(conn)?,
+            Event::Heard(sid, life) => {
+                if self.sites[&sid].life == life {
+                    self.connections_hear(sid)?;
+                }
+            }
+            Event::GoOn(sid, life) => {
+                if self.sites[&sid].life == life {
+                    self.site(sid).goes_on = false;
+                    self.met.count("later commits");
+                    self.step(sid, Input::Role(role::Input::GoOn))?;
+                }
+            }
             Event::Fault => self.fault()?,
             Event::Crash(sid, life) => {
                 if self.sites[&sid].life == life && self.now < TROUBLE_MS {
@@ -393,6 +416,8 @@ impl World {
             | Event::Manifest(sid, _)
             | Event::View(sid, _)
             | Event::Sent(sid, ..)
+            | Event::Heard(sid, _)
+            | Event::GoOn(sid, _)
             | Event::Dialled(sid, ..) => Some(*sid),
             Event::Flow(conn, end) => self.network.conns.get(conn).map(|conn| conn.ends[1 - end].0),
             Event::Ask(conn) => self.wires.get(conn).map(|wire| wire.server),
@@ -456,6 +481,9 @@ impl World {
     /// What a step has led to: effects, what clients are told, writes, the next tick.
     fn settle(&mut self, sid: i64) -> Result<(), String> {
         let mut is_due = false;
+        if self.site(sid).server.as_mut().is_some_and(|server| std::mem::take(&mut server.has_new_state)) {
+            self.connections_hear_all(sid)?;
+        }
         let partings = self.site(sid).server.as_mut().map(|server| std::mem::take(&mut server.node.partings));
         for parting in partings.unwrap_or_default() {
             self.note(|| format!("server {sid} {parting}"));
@@ -512,6 +540,11 @@ impl World {
         let log_step = server.has_log_work() && !std::mem::replace(&mut site.has_log_step, true);
         let view = server.view < server.published && !std::mem::replace(&mut site.has_view_step, true);
         let deadline = server.node.next_deadline();
+        let goes_on = server.node.role().has_ready() && !std::mem::replace(&mut site.goes_on, true);
+        if goes_on {
+            let ms = self.stalls.below(3) as i64;
+            self.after(ms, Event::GoOn(sid, life));
+        }
         if asks {
             let ms = 1 + self.chance.below(5 * disk_ms) as i64;
             self.after(ms, Event::Prepared(sid, life));

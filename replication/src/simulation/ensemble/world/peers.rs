@@ -40,12 +40,9 @@ impl World {
                     self.close(sid, name);
                 }
             }
-            Action::Standing(standing) => {
+            Action::Standing(standing, era) => {
                 self.note(|| format!("server {sid} is {standing:?}"));
-                if !standing.serves() {
-                    self.pump(sid)?;
-                    self.drop_clients(sid);
-                }
+                self.tell_connections(sid, standing.serves(), era)?;
                 let site = self.site(sid);
                 let taken = site.storage.cuts + site.storage.snapshots;
                 match standing {

@@ -1,9 +1,11 @@
 //! A place for a server: its disk, its clocks, and what is wrong with it.
 
 use super::super::server::{Server, Storage};
+use crate::node::Era;
 use crate::peer::ensemble::Ensemble;
 use crate::role::Now;
 use crate::wal::disk::Chance;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub struct Site {
@@ -32,6 +34,12 @@ pub struct Site {
     pub has_snapshots: bool,
     pub has_manifest: bool,
     pub has_view_step: bool,
+    pub goes_on: bool,
+    /// What its connections are still to hear: whether they serve, in which era; and when they hear the last of it.
+    pub words: VecDeque<(bool, Era)>,
+    pub hears_at: i64,
+    /// They are hearing something at the moment.
+    pub hears: bool,
 }
 
 impl Site {
@@ -56,6 +64,10 @@ impl Site {
             has_snapshots: false,
             has_manifest: false,
             has_view_step: false,
+            goes_on: false,
+            words: VecDeque::new(),
+            hears_at: 0,
+            hears: false,
         }
     }
 
@@ -73,6 +85,8 @@ impl Site {
     /// A new life begins: nothing is left of the one before but the disk.
     pub fn forget(&mut self) {
         self.life += 1;
+        self.words.clear();
+        self.goes_on = false;
         (self.listens, self.dial, self.paused_until) = (false, 0, 0);
         (self.has_log_step, self.has_snapshots, self.has_manifest, self.has_view_step) = (false, false, false, false);
     }
