@@ -198,6 +198,26 @@ impl BlockFile {
         self.file.sync_data()
     }
 
+    /// Hands the device what is dirty in the page cache of `bytes` from `offset`, and waits until it has taken it. Nothing is
+    /// durable by that; but [`sync_data`](Self::sync_data) then has that much less to do in one go.
+    ///
+    /// # Errors
+    /// The file system's, after which the state of what was written is unknown, as for a flush. Where the kernel cannot do
+    /// this, or does not let us, nothing is done.
+    pub fn write_out(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        match sync_file_range(self.file.as_fd(), offset, bytes) {
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::EOPNOTSUPP)
+                ) =>
+            {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     pub(crate) fn dsync(&self) -> bool {
         self.dsync.load(Ordering::Relaxed)
     }
@@ -310,6 +330,16 @@ fn pwritev2(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64, flags: libc::c_int) -
     // SAFETY: the one vector describes `bytes`, which outlives this blocking call; the kernel only reads from it.
     let result = unsafe { libc::pwritev2(fd.as_raw_fd(), &vector, 1, offset, flags) };
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+fn sync_file_range(fd: BorrowedFd<'_>, offset: u64, bytes: u64) -> io::Result<()> {
+    let range = |value: u64| libc::off64_t::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: the call takes no memory of ours, and the borrowed descriptor is open while it runs.
+    match unsafe { libc::sync_file_range(fd.as_raw_fd(), range(offset)?, range(bytes)?, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[cfg(test)]
