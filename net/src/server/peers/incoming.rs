@@ -1,6 +1,5 @@
-//! A snapshot from the leader on its way to become the state: threads of their own take the stream apart, fill fresh
-//! partitions beside those in use, and put a manifest for them beside that of the last checkpoint. Each of the threads reads
-//! the whole stream and fills its share of the partitions: nobody has to wait for another, and nothing is handed around.
+//! A snapshot from the leader on its way to become the state: a thread of its own takes the stream apart, fills fresh
+//! partitions beside those in use, and puts a manifest for them beside that of the last checkpoint.
 //!
 //! That manifest counts as soon as the log has begun anew behind its zxid, which one write does together with everything
 //! that the leader has proposed since ([`replication::peer::learner`] says why). It takes the place of the old one
@@ -26,8 +25,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 use tracing::info;
 
@@ -35,10 +33,6 @@ use tracing::info;
 const WAITING_BYTES_MAX: usize = 8 << 20;
 /// Bytes of nodes that are held in memory before they are written out.
 const HELD_BYTES: usize = 4 << 20;
-/// Threads that take a stream apart, each all of it, and fill the partitions that are its own.
-const FILLERS_MAX: usize = 4;
-/// Chunks by which one of them may be behind the first.
-const HELPER_CHUNKS: usize = 64;
 /// The generation of a snapshot's files lies so far beyond those in use, which compaction may go on counting.
 const GENERATIONS_APART: u32 = 1024;
 
@@ -89,10 +83,17 @@ impl Incoming {
             // Others, perhaps on this machine, serve meanwhile.
             give_way();
             let tell = |event| deliver(&reply, Mail::Incoming { number, event });
-            match take(&context, zxid, &receiver, &count, &tell) {
+            let mut logs = LogFolder::beside_others(context.partitions.clone(), Arc::clone(&context.residency));
+            match take(&context, zxid, &mut logs, &receiver, &count, &tell) {
                 Ok(Some(state)) => tell(IncomingEvent::Ready(Box::new(state))),
-                Ok(None) => {}
-                Err(why) => tell(IncomingEvent::Failed(why)),
+                // Given up: the files are of no use to anybody.
+                Ok(None) => {
+                    let _ = logs.clear();
+                }
+                Err(why) => {
+                    let _ = logs.clear();
+                    tell(IncomingEvent::Failed(why));
+                }
             }
         })?;
         Ok(Incoming { number, commands, waiting, handed: VecDeque::new(), handed_bytes: 0 })
@@ -135,168 +136,50 @@ impl Incoming {
     }
 }
 
-/// Takes the stream, and installs it when told to. `None` if nobody wants it any more; no files are left then, nor after a
-/// failure.
+/// Takes the stream, and installs it when told to. `None` if nobody wants it any more.
 fn take(
-    context: &Arc<Context>,
+    context: &Context,
     zxid: Zxid,
+    logs: &mut LogFolder,
     commands: &Receiver<Command>,
     waiting: &AtomicUsize,
     tell: &dyn Fn(IncomingEvent),
 ) -> Result<Option<LoadedState>, String> {
+    let text = |problem: &dyn std::fmt::Display| problem.to_string();
     let generation = newest_generation(&context.partitions).saturating_add(GENERATIONS_APART);
-    let fillers = hardware::cpu::core_count().clamp(1, FILLERS_MAX);
-    let filler = |number| Filler::new(context, generation, zxid, number, fillers);
-    let mut own = filler(0);
-    let helpers: std::io::Result<Vec<Helper>> = (1..fillers).map(|number| Helper::start(filler(number))).collect();
-    let helpers = helpers.map_err(|problem| format!("no thread to take it apart: {problem}"))?;
-    let taken = take_apart(&mut own, &helpers, commands, waiting, tell);
-    let all = own.join(helpers);
-    match (taken, all) {
-        (Ok(true), Ok((stage, mut logs))) => match make_ready(context, zxid, &mut logs, stage) {
-            Ok(state) => Ok(Some(state)),
-            Err(why) => {
-                let _ = logs.clear();
-                Err(why)
-            }
-        },
-        // Given up: the files are of no use to anybody.
-        (Ok(false), Ok((_, mut logs))) => {
-            let _ = logs.clear();
-            Ok(None)
-        }
-        (Ok(_), Err(why)) => Err(why),
-        (Err(why), all) => {
-            if let Ok((_, mut logs)) = all {
-                let _ = logs.clear();
-            }
-            Err(why)
-        }
-    }
-}
-
-/// Hands the stream to all fillers until it is to be sealed; false if it is not wanted any more.
-fn take_apart(
-    own: &mut Filler,
-    helpers: &[Helper],
-    commands: &Receiver<Command>,
-    waiting: &AtomicUsize,
-    tell: &dyn Fn(IncomingEvent),
-) -> Result<bool, String> {
+    let key = context.topology.key().as_ref().clone();
+    let mut stage = Stage::new(key, context.topology.partitions(), generation, zxid);
+    let mut reader = Some(SnapshotReader::new(context.config.local.frame.field_bytes_max()));
+    let mut held = 0;
     loop {
         match commands.recv() {
-            Err(_) => return Ok(false),
+            Err(_) => return Ok(None),
             Ok(Command::Bytes(bytes)) => {
-                if own.reader.is_none() {
-                    // Behind the end: the other side still has them.
-                    continue;
-                }
-                for helper in helpers {
-                    // One that has ended says why when it is joined.
-                    if helper.chunks.send(bytes.clone()).is_err() {
-                        return Ok(false);
+                // Behind the end: the other side still has them.
+                let Some(mut parser) = reader.take() else { continue };
+                parser.feed(&bytes);
+                while let Some(event) = parser.next_event().map_err(|problem| text(&problem))? {
+                    if let Event::Node(node) = &event {
+                        held += node.path.len() + node.data.map_or(0, <[u8]>::len);
+                    }
+                    stage.take(event).map_err(|problem| text(&problem))?;
+                    if held >= HELD_BYTES {
+                        held = 0;
+                        logs.work(&mut stage).map_err(|problem| text(&problem))?;
                     }
                 }
-                let rest = own.take(&bytes)?;
                 let before = waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
-                if let Some(rest) = rest {
-                    tell(IncomingEvent::Parsed(rest.into()));
-                } else if before >= WAITING_BYTES_MAX && before - bytes.len() < WAITING_BYTES_MAX {
-                    tell(IncomingEvent::Room);
+                if parser.is_done() {
+                    tell(IncomingEvent::Parsed(parser.into_rest().into()));
+                } else {
+                    reader = Some(parser);
+                    if before >= WAITING_BYTES_MAX && before - bytes.len() < WAITING_BYTES_MAX {
+                        tell(IncomingEvent::Room);
+                    }
                 }
             }
-            Ok(Command::Seal) => return Ok(true),
+            Ok(Command::Seal) => return make_ready(context, zxid, logs, stage).map(Some),
         }
-    }
-}
-
-/// Fills its share of the partitions from the stream, all of which it is given.
-struct Filler {
-    stage: Stage,
-    logs: LogFolder,
-    /// Until the end of the stream.
-    reader: Option<SnapshotReader>,
-    /// Bytes of nodes since the last visit to the files.
-    held: usize,
-}
-
-impl Filler {
-    fn new(context: &Context, generation: u32, zxid: Zxid, number: usize, of: usize) -> Filler {
-        let key = context.topology.key().as_ref().clone();
-        let stage = Stage::new(key, context.topology.partitions(), generation, zxid).with_share(number, of);
-        let logs = LogFolder::beside_others(context.partitions.clone(), Arc::clone(&context.residency));
-        let reader = Some(SnapshotReader::new(context.config.local.frame.field_bytes_max()));
-        Filler { stage, logs, reader, held: 0 }
-    }
-
-    /// Takes the next bytes; returns those behind the end of the stream when that has come.
-    fn take(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        let text = |problem: &dyn std::fmt::Display| problem.to_string();
-        let Some(mut parser) = self.reader.take() else { return Ok(None) };
-        parser.feed(bytes);
-        while let Some(event) = parser.next_event().map_err(|problem| text(&problem))? {
-            if let Event::Node(node) = &event {
-                self.held += node.path.len() + node.data.map_or(0, <[u8]>::len);
-            }
-            self.stage.take(event).map_err(|problem| text(&problem))?;
-            if self.held >= HELD_BYTES {
-                self.held = 0;
-                self.logs.work(&mut self.stage).map_err(|problem| text(&problem))?;
-            }
-        }
-        if parser.is_done() {
-            return Ok(Some(parser.into_rest()));
-        }
-        self.reader = Some(parser);
-        Ok(None)
-    }
-
-    /// With the shares of all others.
-    fn join(self, helpers: Vec<Helper>) -> Result<(Stage, LogFolder), String> {
-        let Filler { stage, mut logs, .. } = self;
-        let (mut stages, mut failure) = (Vec::new(), None);
-        for helper in helpers {
-            match helper.end() {
-                Ok(filler) => {
-                    stages.push(filler.stage);
-                    logs.join(filler.logs);
-                }
-                Err(why) => failure = Some(why),
-            }
-        }
-        match failure {
-            None => Ok((stage.join(stages), logs)),
-            Some(why) => {
-                let _ = logs.clear();
-                Err(why)
-            }
-        }
-    }
-}
-
-/// A filler on a thread of its own.
-struct Helper {
-    chunks: SyncSender<Bytes>,
-    thread: JoinHandle<Result<Filler, String>>,
-}
-
-impl Helper {
-    fn start(mut filler: Filler) -> std::io::Result<Helper> {
-        let (chunks, receiver) = sync_channel::<Bytes>(HELPER_CHUNKS);
-        let work = move || match receiver.into_iter().try_for_each(|bytes| filler.take(&bytes).map(|_| ())) {
-            Ok(()) => Ok(filler),
-            Err(why) => {
-                let _ = filler.logs.clear();
-                Err(why)
-            }
-        };
-        let thread = std::thread::Builder::new().name("snapshot-in".into()).spawn(work)?;
-        Ok(Helper { chunks, thread })
-    }
-
-    fn end(self) -> Result<Filler, String> {
-        drop(self.chunks);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

@@ -74,7 +74,7 @@ pub struct LogFolder {
     open: HashMap<SegmentKey, (Arc<BlockFile>, Arc<MappedSegment>)>,
     clock: Arc<ResidencyClock>,
     todo: Vec<LogAction>,
-    write_out: Vec<WriteOut>,
+    write_out: Option<WriteOut>,
 }
 
 /// Hands the disk what has been written, as it comes: one write after the other, so that those whom it serves besides
@@ -104,21 +104,15 @@ impl WriteOut {
 impl LogFolder {
     /// The folder, in which there are no logs yet.
     pub fn new(folder: PathBuf) -> LogFolder {
-        LogFolder { folder, open: HashMap::new(), clock: Arc::default(), todo: Vec::new(), write_out: Vec::new() }
+        LogFolder { folder, open: HashMap::new(), clock: Arc::default(), todo: Vec::new(), write_out: None }
     }
 
     /// The folder of a server, in which there are none of these logs yet. What is written goes on to the disk little by
     /// little, for the sake of others that use it; the logs may be handed over to shards.
     pub fn beside_others(folder: PathBuf, clock: Arc<ResidencyClock>) -> LogFolder {
         // Without it everything is left to the flush.
-        let write_out = WriteOut::start().into_iter().collect();
+        let write_out = WriteOut::start().ok();
         LogFolder { clock, write_out, ..LogFolder::new(folder) }
-    }
-
-    /// Takes over the logs of other partitions in the same folder.
-    pub fn join(&mut self, other: LogFolder) {
-        self.open.extend(other.open);
-        self.write_out.extend(other.write_out);
     }
 
     /// The segments, to be gone on with. Flushed, if nothing was written since [`Self::flush`].
@@ -151,7 +145,7 @@ impl LogFolder {
     /// # Errors
     /// The file system's.
     pub fn flush(&mut self) -> Result<(), TransferError> {
-        for write_out in self.write_out.drain(..) {
+        if let Some(write_out) = self.write_out.take() {
             write_out.end().map_err(failed(&self.folder, "write out"))?;
         }
         for (file, _) in self.open.values() {
@@ -165,7 +159,7 @@ impl LogFolder {
     /// # Errors
     /// The file system's.
     pub fn clear(&mut self) -> Result<(), TransferError> {
-        self.write_out.clear();
+        self.write_out = None;
         for (_, (file, _)) in self.open.drain() {
             hardware::data_dir::remove_file(file.path()).map_err(failed(file.path(), "remove"))?;
         }
@@ -191,7 +185,7 @@ impl LogFolder {
                     return Err(failed(&self.path(key), "write")(std::io::ErrorKind::NotFound.into()));
                 };
                 file.write_at(offset, &bytes, WriteSync::None).map_err(failed(file.path(), "write"))?;
-                if let Some(write_out) = self.write_out.first() {
+                if let Some(write_out) = &self.write_out {
                     // After a failure it takes no more, and says so at the flush.
                     let _ = write_out.written.send((Arc::clone(file), offset, bytes.len() as u64));
                 }

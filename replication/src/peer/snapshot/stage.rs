@@ -21,10 +21,6 @@ use std::sync::Arc;
 pub struct Stage {
     key: HashKey,
     zxid: Zxid,
-    /// It fills those partitions whose numbers leave the remainder `share.0` when divided by `share.1`.
-    share: (usize, usize),
-    /// Which of [`FRESH`] the snapshot has.
-    has_fresh: [bool; FRESH.len()],
     partitions: Vec<Partition>,
     /// By partition, what the ledger is to know, but for the numbers of children.
     loaded: Vec<LoadedPart>,
@@ -43,8 +39,6 @@ impl Stage {
         Stage {
             key,
             zxid,
-            share: (0, 1),
-            has_fresh: [false; FRESH.len()],
             partitions: (0..partitions).map(|id| Partition::new(PartitionId(id as u16), generation)).collect(),
             loaded: (0..partitions).map(|_| LoadedPart::default()).collect(),
             acls: Acls::default(),
@@ -54,33 +48,6 @@ impl Stage {
             closed: 0,
             cuts: Vec::new(),
         }
-    }
-
-    /// The same stage, of which nothing has been filled yet, but for its share of the partitions alone: the one with this
-    /// number among `of`. Each of them takes the whole snapshot, perhaps beside the others, and [`Self::join`] makes one of
-    /// them.
-    pub fn with_share(self, number: usize, of: usize) -> Stage {
-        Stage { share: (number, of.max(1)), ..self }
-    }
-
-    /// Joins the shares of the others to this one's, all of which have taken the same snapshot. It is whole if none is
-    /// missing.
-    pub fn join(mut self, others: impl IntoIterator<Item = Stage>) -> Stage {
-        for mut other in others {
-            for place in 0..self.partitions.len() {
-                if !other.is_own(place) {
-                    continue;
-                }
-                std::mem::swap(&mut self.partitions[place], &mut other.partitions[place]);
-                std::mem::swap(&mut self.loaded[place], &mut other.loaded[place]);
-            }
-            self.nodes += other.nodes;
-        }
-        Stage { share: (0, 1), ..self }
-    }
-
-    fn is_own(&self, place: usize) -> bool {
-        place % self.share.1 == self.share.0
     }
 
     /// Takes what the reader has read.
@@ -103,10 +70,6 @@ impl Stage {
     fn node(&mut self, node: &SnapshotNode<'_>) -> Result<(), SnapshotError> {
         let parent = path::parent(&node.path).map(|parent| self.key.hash(parent));
         let hash = self.key.hash(&node.path);
-        if let Some(fresh) = FRESH.iter().position(|(path, ..)| *path == node.path) {
-            self.has_fresh[fresh] = true;
-        }
-        // Of every node, that all shares come to the same numbers.
         let acl = self.number(node.acl);
         let stat = &node.stat;
         let image = NodeImage {
@@ -128,23 +91,7 @@ impl Stage {
     }
 
     fn install(&mut self, image: &NodeImage<'_>, parent: Option<PathHash>) -> Result<(), SnapshotError> {
-        let place = self.place(image.hash);
-        if self.is_own(place) {
-            self.install_node(place, image)?;
-        }
-        let Some(parent) = parent else { return Ok(()) };
-        let place = self.place(parent);
-        if self.is_own(place) {
-            let partition = &mut self.partitions[place];
-            let linked = partition.install_link(self.zxid, parent, image.hash, path::name(image.path));
-            if linked.previous.is_none() {
-                return Err(SnapshotError::Orphan(image.path.into()));
-            }
-        }
-        Ok(())
-    }
-
-    fn install_node(&mut self, place: usize, image: &NodeImage<'_>) -> Result<(), SnapshotError> {
+        let zxid = self.zxid;
         let fact = NodeFact {
             path: image.path,
             hash: image.hash,
@@ -158,10 +105,18 @@ impl Stage {
             mtime_ms: image.mtime,
             text: image.data.filter(|_| NodeFact::wants_text(image.path)),
         };
+        let place = self.place(image.hash);
         if !self.loaded[place].collect(fact) {
             return Err(SnapshotError::Twice(image.path.into()));
         }
-        self.partitions[place].install(self.zxid, image);
+        self.partitions[place].install(zxid, image);
+        if let Some(parent) = parent {
+            let place = self.place(parent);
+            let linked = self.partitions[place].install_link(zxid, parent, image.hash, path::name(image.path));
+            if linked.previous.is_none() {
+                return Err(SnapshotError::Orphan(image.path.into()));
+            }
+        }
         self.nodes += 1;
         Ok(())
     }
@@ -179,9 +134,11 @@ impl Stage {
 
     /// Makes the nodes that are always there, where an old server did not have them.
     fn complete(&mut self) -> Result<(), SnapshotError> {
-        let missing = FRESH.into_iter().zip(self.has_fresh).filter(|(_, is_there)| !is_there);
-        for ((path, _, acl, aversion), _) in missing {
+        for (path, _, acl, aversion) in FRESH {
             let hash = self.key.hash(path);
+            if self.partitions[self.place(hash)].get(hash).is_some() {
+                continue;
+            }
             let image = NodeImage {
                 hash,
                 path,

@@ -84,11 +84,8 @@ fn read(bytes: &[u8], portions: &[usize]) -> Result<(Content, Vec<u8>), Snapshot
 }
 
 fn stage_of(bytes: &[u8], zxid: Zxid) -> Result<Stage, SnapshotError> {
-    filled(Stage::new(key(), PARTITIONS, 3, zxid), bytes)
-}
-
-fn filled(mut stage: Stage, bytes: &[u8]) -> Result<Stage, SnapshotError> {
     let mut reader = SnapshotReader::new(LENGTH_MAX);
+    let mut stage = Stage::new(key(), PARTITIONS, 3, zxid);
     reader.feed(bytes);
     while let Some(event) = reader.next_event()? {
         stage.take(event)?;
@@ -242,35 +239,6 @@ proptest! {
         prop_assert_eq!(&again.sessions, &content.sessions);
         // And parents came first.
         prop_assert!(stage_of(&bytes, zxid).is_ok());
-    }
-
-    #[test]
-    fn shares_filled_apart_make_the_whole(content in content(), missing in any::<bool>(), of in 2_usize..12) {
-        let mut content = content;
-        if missing {
-            content.nodes.retain(|path, _| !path.starts_with("/zookeeper"));
-        }
-        let (bytes, zxid) = (content.encode(), Zxid::new(7, 1));
-        let share = |number| filled(Stage::new(key(), PARTITIONS, 3, zxid).with_share(number, of), &bytes).unwrap();
-        let joined = share(0).join((1..of).map(share));
-        let whole = stage_of(&bytes, zxid).unwrap();
-        prop_assert_eq!(joined.nodes(), whole.nodes());
-        prop_assert_eq!(joined.closed_nodes(), whole.closed_nodes());
-        let shown = |mut stage: Stage| {
-            stage.seal();
-            let system = stage.system();
-            let config = crate::ledger::LedgerConfig { hash_key: key(), partitions: PARTITIONS, ..test_config() };
-            let acls = crate::ledger::Acls::from_checkpoint(system.acls.iter().cloned(), system.next_acl);
-            let mut loader = crate::ledger::LedgerLoader::new(config, acls, vec![zxid; PARTITIONS as usize].into());
-            // Any number may be an owner here; those of no known type are refused.
-            let ledger = stage.load(&mut loader).and_then(|()| loader.finish());
-            let states = ledger.map(|ledger| {
-                let paths = content.nodes.keys().map(String::as_str).chain(["/zookeeper", "/zookeeper/config", "/zookeeper/quota"]);
-                paths.map(|path| ledger.committed_node(path)).collect::<Vec<_>>()
-            });
-            (export(&mut shards(stage.into_partitions(), 3), zxid, &system, |_| {}), states)
-        };
-        prop_assert_eq!(shown(joined), shown(whole));
     }
 
     #[test]
