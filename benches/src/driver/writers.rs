@@ -98,6 +98,14 @@ impl Writers {
         self.shared.acked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// By how much the latest `count` acknowledgements came after their writes were due, at the most; `None` if there are
+    /// not so many.
+    pub(crate) fn lag(&self, count: usize) -> Option<Duration> {
+        let acked = self.shared.acked.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = &acked[acked.len().checked_sub(count)?..];
+        latest.iter().map(|write| write.acked.saturating_duration_since(write.meant)).max()
+    }
+
     /// Forgets what was acknowledged so far.
     pub(crate) fn forget(&self) {
         self.shared.acked.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Between an accident and what is measured after it.
 const SETTLE: Duration = Duration::from_millis(500);
+/// Writers whose latest writes took less have no backlog.
+const ON_TIME: Duration = Duration::from_millis(100);
 
 /// Takes a server away, lets it miss writes, and brings it back.
 #[derive(Args, Clone, Debug)]
@@ -45,6 +47,9 @@ pub struct RejoinArgs {
     /// How long the writers are watched before, and once more after it is back.
     #[arg(long, default_value = "5s", value_name = "TIME")]
     watch: Span,
+    /// Writes that took longer are counted apart.
+    #[arg(long, default_value = "20ms", value_name = "TIME")]
+    stall: Span,
     #[command(flatten)]
     output: OutputFlags,
 }
@@ -70,6 +75,21 @@ pub struct RejoinFigures {
     pub meanwhile: Latency,
     /// Writes after that.
     pub after: Latency,
+    /// How many of them took longer than `--stall`.
+    pub stalls: Stalls,
+}
+
+/// Writes that took long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stalls {
+    /// With all servers there.
+    pub before: u64,
+    /// While one was away.
+    pub away: u64,
+    /// From its start until it had caught up.
+    pub meanwhile: u64,
+    /// After that.
+    pub after: u64,
 }
 
 /// Carries it out.
@@ -121,8 +141,17 @@ fn measure(
         }
         stop.check()
     };
+    // What a writer could not send in time stays due: such a backlog is none of what is measured next.
+    let settle = || -> anyhow::Result<()> {
+        pause(SETTLE)?;
+        let until = Instant::now() + args.writers.limit();
+        while writers.lag(4 * args.writers.count() as usize).is_none_or(|lag| lag > ON_TIME) && Instant::now() < until {
+            pause(ON_TIME)?;
+        }
+        Ok(())
+    };
     line.say("writing, with all servers");
-    pause(SETTLE)?;
+    settle()?;
     let begin = Instant::now();
     pause(args.watch.0)?;
     let gone = Instant::now();
@@ -134,7 +163,7 @@ fn measure(
     line.say("writing what it misses");
     let missing = || -> anyhow::Result<(Instant, u64)> {
         miss(args, stage, leader, leaver, stop)?;
-        pause(SETTLE)?;
+        settle()?;
         let away = Instant::now();
         pause(args.watch.0)?;
         Ok((away, standing(leader)?.1))
@@ -155,6 +184,11 @@ fn measure(
     let (acked, end) = (writers.acked(), Instant::now());
     drop(writers);
     let between = |from: Instant, to: Instant| latency(&acked, from, to);
+    let stalls = |from: Instant, to: Instant| {
+        within(&acked, from, to)
+            .filter(|write| write.acked.saturating_duration_since(write.meant) > args.stall.0)
+            .count() as u64
+    };
     Ok(RejoinFigures {
         leaver: leaver.to_string(),
         role,
@@ -165,6 +199,12 @@ fn measure(
         away: between(away, started),
         meanwhile: between(started, back),
         after: between(back, end),
+        stalls: Stalls {
+            before: stalls(begin, gone),
+            away: stalls(away, started),
+            meanwhile: stalls(started, back),
+            after: stalls(back, end),
+        },
     })
 }
 
@@ -191,10 +231,15 @@ fn miss(args: &RejoinArgs, stage: &Stage, leader: SocketAddr, leaver: SocketAddr
     Ok(())
 }
 
+/// Writes that were due in this time.
+fn within(acked: &[Acked], from: Instant, to: Instant) -> impl Iterator<Item = &Acked> {
+    acked.iter().filter(move |write| (from..to).contains(&write.meant))
+}
+
 /// Of writes that were due in this time, from when they were due.
 fn latency(acked: &[Acked], from: Instant, to: Instant) -> Latency {
     let mut all = latencies();
-    for write in acked.iter().filter(|write| (from..to).contains(&write.meant)) {
+    for write in within(acked, from, to) {
         all.saturating_record(write.acked.saturating_duration_since(write.meant).as_nanos() as u64);
     }
     Latency::of(&all)
@@ -211,14 +256,17 @@ fn document(args: &RejoinArgs, figures: &RejoinFigures, conditions: Conditions) 
     ] {
         key.row([name.to_owned(), value]);
     }
-    let mut writes = Table::new("Writes, from when they were due", &["when", "count", "p50", "p99", "max"]);
-    for (when, latency) in [
-        ("before", &figures.before),
-        ("while it was away", &figures.away),
-        ("from its start until it had caught up", &figures.meanwhile),
-        ("after that", &figures.after),
+    let long = format!("over {}", args.stall);
+    let mut writes = Table::new("Writes, from when they were due", &["when", "count", "p50", "p99", "max", &long]);
+    let stalls = &figures.stalls;
+    for (when, latency, stalls) in [
+        ("before", &figures.before, stalls.before),
+        ("while it was away", &figures.away, stalls.away),
+        ("from its start until it had caught up", &figures.meanwhile, stalls.meanwhile),
+        ("after that", &figures.after, stalls.after),
     ] {
         let cells = [number(latency.count as f64), time(latency.p50_us), time(latency.p99_us), time(latency.max_us)];
+        let cells = cells.into_iter().chain([number(stalls as f64)]);
         writes.row(std::iter::once(when.to_owned()).chain(cells));
     }
     Ok(Document {

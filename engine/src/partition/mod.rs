@@ -189,6 +189,11 @@ impl Partition {
         self.write_link(zxid, &Link { parent, child, cversion: None, moves_pzxid: false, name })
     }
 
+    /// Nothing else of the transactions up to `zxid` concerns this partition.
+    pub fn stands_for(&mut self, zxid: Zxid) {
+        self.zxid = self.zxid.max(zxid);
+    }
+
     /// Damage met while applying; from then on the partition is not what the pieces say, and the server must stop.
     /// Applying reads the log only in two cases that no healthy history has: usage of a node outside the quota tree,
     /// and the removal of a node that has children.

@@ -94,6 +94,7 @@ impl Word {
             digests: matches!(self, Word::Hash),
             directory_sizes: matches!(self, Word::Dirs | Word::Conf),
             metrics: matches!(self, Word::Mntr | Word::Srvr | Word::Stat),
+            open_files: matches!(self, Word::Mntr),
             root_acl: false,
         }
     }
@@ -116,6 +117,8 @@ pub struct Needs {
     pub directory_sizes: bool,
     /// `ServerSnapshot::metrics`.
     pub metrics: bool,
+    /// `ServerSnapshot::open_files`.
+    pub open_files: bool,
     /// `ServerSnapshot::root_acl`.
     pub root_acl: bool,
 }

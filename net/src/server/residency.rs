@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Pages are remembered in this unit, which is the smallest that Linux has.
 const PAGE_BYTES: u64 = 4096;
+/// Pages that are asked about together: whoever reads on nearby asks once.
+const TOGETHER: u64 = 32;
 /// How long an answer holds, in milliseconds.
 const EPOCH_MS: i64 = 1000;
 
@@ -55,14 +57,23 @@ impl SegmentBytes for MappedLog {
         let epoch = self.clock.0.load(Ordering::Relaxed);
         let pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
         let Some(seen) = self.seen.get(pages.start as usize..pages.end as usize) else { return false };
+        if range.end > self.map.len() as u64 {
+            return false;
+        }
         if epoch != 0 && seen.iter().all(|page| page.load(Ordering::Relaxed) == epoch) {
             return true;
         }
-        let resident = self.map.is_resident(range.start as usize..range.end as usize);
-        if resident {
-            seen.iter().for_each(|page| page.store(epoch, Ordering::Relaxed));
+        let around =
+            pages.start / TOGETHER * TOGETHER..pages.end.next_multiple_of(TOGETHER).min(self.seen.len() as u64);
+        for pages in [around, pages] {
+            let bytes = pages.start * PAGE_BYTES..(pages.end * PAGE_BYTES).min(self.map.len() as u64);
+            if self.map.is_resident(bytes.start as usize..bytes.end as usize) {
+                let seen = &self.seen[pages.start as usize..pages.end as usize];
+                seen.iter().for_each(|page| page.store(epoch, Ordering::Relaxed));
+                return true;
+            }
         }
-        resident
+        false
     }
 }
 
@@ -75,20 +86,19 @@ mod tests {
     #[test]
     fn an_answer_is_remembered_for_its_epoch() {
         let folder = tempfile::tempdir().unwrap();
-        let file = BlockFile::create(&folder.path().join("log"), 16 * 4096, PreferDirect::No).unwrap();
+        let file = BlockFile::create(&folder.path().join("log"), 40 * 4096, PreferDirect::No).unwrap();
         file.fill_with_zeroes().unwrap();
-        let map = Arc::new(MappedSegment::map(&file, 0, 16 * 4096, 8 * 4096).unwrap());
+        let map = Arc::new(MappedSegment::map(&file, 0, 40 * 4096, 8 * 4096).unwrap());
         let clock = Arc::new(ResidencyClock::default());
         let log = MappedLog::new(map, Arc::clone(&clock));
         clock.set(5_000);
         assert!(log.is_resident(4000..5000), "just written, so in the page cache");
         let epoch = clock.0.load(Ordering::Relaxed);
-        assert_eq!(
-            log.seen[..3].iter().map(|page| page.load(Ordering::Relaxed)).collect::<Vec<_>>(),
-            [epoch, epoch, 0]
-        );
+        let seen = |page: u64| log.seen[page as usize].load(Ordering::Relaxed);
+        assert!((0..TOGETHER).all(|page| seen(page) == epoch), "their neighbours were asked about, too");
+        assert!((TOGETHER..40).all(|page| seen(page) == 0));
         clock.set(6_000);
         assert_ne!(clock.0.load(Ordering::Relaxed), epoch);
-        assert!(!log.is_resident(0..17 * 4096), "beyond the segment");
+        assert!(!log.is_resident(0..41 * 4096), "beyond the segment");
     }
 }

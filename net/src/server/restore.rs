@@ -35,6 +35,7 @@ use replication::ledger::{
 };
 use replication::node::{NodeConfig, NodeStart};
 use replication::peer::ensemble::{Ensemble, EnsembleError, ServerId, Views};
+use replication::peer::snapshot::stage::Stage;
 use replication::role::{
     Action, ClientPolicy, Input, Now, ReaperConfig, Role, RoleConfig, SystemState, SystemStateError,
 };
@@ -395,6 +396,7 @@ fn fresh_shards(context: &Context) -> Vec<ShardHost> {
 }
 
 type OpenSegments = HashMap<SegmentKey, OpenSegment>;
+type BuiltPartitions = HashMap<PartitionId, (Partition, OpenSegments)>;
 
 /// A partition as rebuilt from its files, and what the ledger is to know of its znodes.
 struct Rebuilt {
@@ -415,14 +417,31 @@ pub struct LoadedState {
     pub system: SystemState,
 }
 
-/// Rebuilds what a manifest names, beside whatever is in use.
+/// What a manifest says of a stage, whose partitions are written to these segments, beside whatever is in use: the state
+/// that [`restore`] would rebuild from them.
 ///
 /// # Errors
 /// [`RestoreError`].
-pub fn load_state(context: &Context, manifest: &Manifest) -> Result<LoadedState, RestoreError> {
+pub fn staged_state(
+    context: &Context,
+    manifest: &Manifest,
+    mut stage: Stage,
+    segments: OpenSegments,
+) -> Result<LoadedState, RestoreError> {
     let system = SystemState::decode(&manifest.system)?;
-    let (shards, ledger) = load_partitions(context, &role_config(context), manifest, &system)?;
-    Ok(LoadedState { zxid: manifest.zxid, shards, ledger, system })
+    let mut loader = Role::loader(&role_config(context), &system, marks(context, manifest));
+    stage.load(&mut loader)?;
+    let ledger = loader.finish()?;
+    let mut built: BuiltPartitions = HashMap::new();
+    for partition in stage.into_partitions() {
+        built.insert(partition.id(), (partition, OpenSegments::new()));
+    }
+    for (key, segment) in segments {
+        if let Some((_, open)) = built.get_mut(&key.partition) {
+            open.insert(key, segment);
+        }
+    }
+    Ok(LoadedState { zxid: manifest.zxid, shards: hosts(context, built), ledger, system })
 }
 
 fn load_partitions(
@@ -431,18 +450,28 @@ fn load_partitions(
     manifest: &Manifest,
     system: &SystemState,
 ) -> Result<(Vec<ShardHost>, replication::ledger::Ledger), RestoreError> {
-    let mut marks = vec![manifest.zxid; context.topology.partitions() as usize];
-    for cut in &manifest.partitions {
-        marks[usize::from(cut.partition.0)] = cut.zxid;
-    }
-    let mut loader = Role::loader(role_config, system, marks.into());
-    let mut built: HashMap<PartitionId, (Partition, OpenSegments)> = HashMap::new();
+    let mut loader = Role::loader(role_config, system, marks(context, manifest));
+    let mut built: BuiltPartitions = HashMap::new();
     for rebuilt in rebuild_all(context, &manifest.partitions, &loader)? {
         let id = rebuilt.partition.id();
         loader.add(id, rebuilt.znodes);
         built.insert(id, (rebuilt.partition, rebuilt.open));
     }
     let ledger = loader.finish()?;
+    Ok((hosts(context, built), ledger))
+}
+
+/// Up to which transaction each partition goes.
+fn marks(context: &Context, manifest: &Manifest) -> Box<[Zxid]> {
+    let mut marks = vec![manifest.zxid; context.topology.partitions() as usize];
+    for cut in &manifest.partitions {
+        marks[usize::from(cut.partition.0)] = cut.zxid;
+    }
+    marks.into()
+}
+
+/// All shards, with their partitions.
+fn hosts(context: &Context, mut built: BuiltPartitions) -> Vec<ShardHost> {
     let shards = (0..context.topology.shards()).map(ShardId);
     let hosts = shards.map(|shard| {
         let (mut partitions, mut open) = (Vec::new(), OpenSegments::new());
@@ -453,7 +482,7 @@ fn load_partitions(
         }
         host(context, shard, partitions, open)
     });
-    Ok((hosts.collect(), ledger))
+    hosts.collect()
 }
 
 /// Rebuilds partitions on all processors, the longest first, so that all end at about the same time.

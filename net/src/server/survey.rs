@@ -214,7 +214,8 @@ impl Gathered {
         metrics.count(Counter::ScrubBytes, scrub.bytes.load(Ordering::Relaxed));
         metrics.count(Counter::ScrubDamage, scrub.damage.load(Ordering::Relaxed));
         let version = version_text(&built_on());
-        let open_files = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
+        let count_files = || std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
+        let open_files = if needs.open_files { count_files() } else { 0 };
         ServerSnapshot {
             environment: environment(&version),
             version,

@@ -142,6 +142,18 @@ impl LedgerLoader {
         PartLoader { config: &self.config, acls: &self.acls, partition, loaded }
     }
 
+    /// The znodes of a partition, collected with lists that this loader has, in place of all that there were.
+    ///
+    /// # Errors
+    /// [`LoadError::UnknownOwner`].
+    pub fn add_collected(&mut self, partition: PartitionId, part: LoadedPart) -> Result<(), LoadError> {
+        for (node, owner, _) in &part.kept {
+            check_owner(&self.config, &node.path, *owner)?;
+        }
+        self.add(partition, part);
+        Ok(())
+    }
+
     /// The znodes of a partition, in place of all that there were.
     pub fn add(&mut self, partition: PartitionId, part: LoadedPart) {
         self.parts[usize::from(partition.0)] = part;
@@ -225,10 +237,12 @@ impl LoadedPart {
         if acls.list(fact.acl).is_none() {
             return Err(LoadError::UnknownAcl { path: fact.path.into(), acl: fact.acl });
         }
-        let extended = config.extended_types && (fact.owner.0 as u64) >> 56 == 0xFF;
-        if extended && !matches!(fact.owner.kind(true), NodeKind::Ttl(_)) {
-            return Err(LoadError::UnknownOwner { path: fact.path.into(), owner: fact.owner.0 });
-        }
+        check_owner(config, fact.path, fact.owner)?;
+        if self.collect(fact) { Ok(()) } else { Err(LoadError::Twice(fact.path.into())) }
+    }
+
+    /// Takes a znode as it is, for [`LedgerLoader::add_collected`]; false if it is there already.
+    pub fn collect(&mut self, fact: NodeFact<'_>) -> bool {
         let state = NodeState {
             cversion: fact.cversion,
             version: fact.version,
@@ -239,7 +253,7 @@ impl LoadedPart {
             data_length: fact.data_length,
         };
         if self.nodes.insert(fact.hash, state).is_some() {
-            return Err(LoadError::Twice(fact.path.into()));
+            return false;
         }
         // Most have one of the lists that are always there, whose uses nobody counts.
         if fact.acl >= AclId::FIRST_FREE {
@@ -253,7 +267,12 @@ impl LoadedPart {
         if NodeFact::wants_text(fact.path) {
             self.quotas.push((hashed(), fact.text.map(Box::from)));
         }
-        Ok(())
+        true
+    }
+
+    /// A znode that was taken has so many direct children.
+    pub fn set_children(&mut self, hash: PathHash, children: u32) {
+        self.nodes.update(hash, |state| state.children = children);
     }
 
     /// Gives the ledger everything but the table of znodes, and returns that.
@@ -272,6 +291,14 @@ impl LoadedPart {
         }
         self.nodes
     }
+}
+
+fn check_owner(config: &LedgerConfig, path: &str, owner: NodeOwner) -> Result<(), LoadError> {
+    let extended = config.extended_types && (owner.0 as u64) >> 56 == 0xFF;
+    if extended && !matches!(owner.kind(true), NodeKind::Ttl(_)) {
+        return Err(LoadError::UnknownOwner { path: path.into(), owner: owner.0 });
+    }
+    Ok(())
 }
 
 impl Ledger {

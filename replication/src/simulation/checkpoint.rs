@@ -2,8 +2,10 @@
 
 use super::disk::{FileName, Files};
 use crate::ledger::{Ledger, NodeFact};
+use crate::peer::snapshot::stage::Stage;
 use crate::role::{Role, RoleConfig, SystemState};
 use engine::partition::{Manifest, Partition, SegmentBytes, SegmentCut, recover};
+use engine::zxid::Zxid;
 use std::sync::Arc;
 
 /// What a manifest names.
@@ -22,11 +24,7 @@ pub(super) fn names(manifest: &Manifest, (partition, generation, segment): FileN
 /// Reads the checkpoint back.
 pub(super) fn load(manifest: &Manifest, files: &Files, config: &RoleConfig) -> Result<Loaded, String> {
     let system = SystemState::decode(&manifest.system).map_err(|problem| problem.to_string())?;
-    let mut marks = vec![manifest.zxid; config.ledger.partitions as usize];
-    for cut in &manifest.partitions {
-        marks[usize::from(cut.partition.0)] = cut.zxid;
-    }
-    let mut loader = Role::loader(config, &system, marks.into());
+    let mut loader = Role::loader(config, &system, marks(manifest, config));
     let mut partitions = Vec::new();
     for cut in &manifest.partitions {
         let file = |segment: &SegmentCut| {
@@ -45,4 +43,22 @@ pub(super) fn load(manifest: &Manifest, files: &Files, config: &RoleConfig) -> R
     }
     let ledger = loader.finish().map_err(|problem| problem.to_string())?;
     Ok(Loaded { partitions, ledger, system })
+}
+
+/// What a manifest says of a stage, as hosts take it over: without reading it back.
+pub(super) fn staged(manifest: &Manifest, mut stage: Stage, config: &RoleConfig) -> Result<Loaded, String> {
+    let system = SystemState::decode(&manifest.system).map_err(|problem| problem.to_string())?;
+    let mut loader = Role::loader(config, &system, marks(manifest, config));
+    stage.load(&mut loader).map_err(|problem| problem.to_string())?;
+    let ledger = loader.finish().map_err(|problem| problem.to_string())?;
+    Ok(Loaded { partitions: stage.into_partitions(), ledger, system })
+}
+
+/// Up to which transaction each partition goes.
+fn marks(manifest: &Manifest, config: &RoleConfig) -> Box<[Zxid]> {
+    let mut marks = vec![manifest.zxid; config.ledger.partitions as usize];
+    for cut in &manifest.partitions {
+        marks[usize::from(cut.partition.0)] = cut.zxid;
+    }
+    marks.into()
 }

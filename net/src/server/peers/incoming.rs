@@ -12,11 +12,12 @@ use crate::server::context::Context;
 use crate::server::mail::Mail;
 use crate::server::next_manifest::NextManifest;
 use crate::server::post::deliver;
-use crate::server::restore::{LoadedState, load_state};
+use crate::server::restore::{LoadedState, staged_state};
 use crate::server::transfer::LogFolder;
 use bytes::Bytes;
 use engine::partition::Manifest;
 use engine::zxid::Zxid;
+use hardware::cpu::give_way;
 use hardware::mailbox::MailSender;
 use replication::peer::snapshot::reader::{Event, SnapshotReader};
 use replication::peer::snapshot::stage::Stage;
@@ -25,6 +26,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+use tracing::info;
 
 /// Bytes that may wait for the thread before the leader is read from no further.
 const WAITING_BYTES_MAX: usize = 8 << 20;
@@ -77,8 +80,10 @@ impl Incoming {
         let waiting = Arc::new(AtomicUsize::new(0));
         let (context, count) = (Arc::clone(context), Arc::clone(&waiting));
         std::thread::Builder::new().name("snapshot-in".into()).spawn(move || {
+            // Others, perhaps on this machine, serve meanwhile.
+            give_way();
             let tell = |event| deliver(&reply, Mail::Incoming { number, event });
-            let mut logs = LogFolder::new(context.partitions.clone());
+            let mut logs = LogFolder::beside_others(context.partitions.clone(), Arc::clone(&context.residency));
             match take(&context, zxid, &mut logs, &receiver, &count, &tell) {
                 Ok(Some(state)) => tell(IncomingEvent::Ready(Box::new(state))),
                 // Given up: the files are of no use to anybody.
@@ -180,6 +185,7 @@ fn take(
 
 fn make_ready(context: &Context, zxid: Zxid, logs: &mut LogFolder, mut stage: Stage) -> Result<LoadedState, String> {
     let text = |problem: &dyn std::fmt::Display| problem.to_string();
+    let begun = Instant::now();
     logs.work(&mut stage).map_err(|problem| text(&problem))?;
     stage.seal();
     logs.work(&mut stage).map_err(|problem| text(&problem))?;
@@ -194,13 +200,21 @@ fn make_ready(context: &Context, zxid: Zxid, logs: &mut LogFolder, mut stage: St
         partitions: cuts.to_vec(),
         system: stage.system().encode(),
     };
-    drop(stage);
-    let state = load_state(context, &manifest).map_err(|problem| text(&problem))?;
+    let flushed = begun.elapsed();
+    let nodes = stage.nodes();
+    let state = staged_state(context, &manifest, stage, logs.segments()).map_err(|problem| text(&problem))?;
     let next = NextManifest::of(context);
     if let Err(problem) = next.put(&manifest) {
         let _ = next.discard();
         return Err(format!("the manifest of a leader's snapshot cannot be written: {problem}"));
     }
+    info!(
+        znodes = nodes,
+        %zxid,
+        flush_ms = flushed.as_millis() as u64,
+        load_ms = (begun.elapsed() - flushed).as_millis() as u64,
+        "the leader's snapshot is ready to become the state"
+    );
     Ok(state)
 }
 

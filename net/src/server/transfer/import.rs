@@ -269,7 +269,7 @@ struct Replay {
 
 impl Replay {
     fn new(context: &Context, base: Base) -> Result<Replay, TransferError> {
-        let Base { stage, zxid, snapshot, digest } = base;
+        let Base { mut stage, zxid, snapshot, digest } = base;
         let config = role_config(context);
         let system = stage.system();
         let marks = vec![zxid; context.topology.partitions() as usize];

@@ -2,7 +2,7 @@
 
 use super::super::data_dir::partition_file;
 use super::super::residency::{MappedLog, ResidencyClock};
-use super::super::segments::SegmentKey;
+use super::super::segments::{OpenSegment, SegmentKey};
 use super::{TransferError, failed};
 use engine::ids::PartitionId;
 use engine::partition::{LogAction, PartitionCut, SegmentBytes};
@@ -12,8 +12,11 @@ use hardware::data_dir::dir_sync;
 use hardware::mapping::MappedSegment;
 use replication::peer::snapshot::stage::Stage;
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 
 /// Whoever has partition logs to write.
 pub trait Logs {
@@ -71,12 +74,51 @@ pub struct LogFolder {
     open: HashMap<SegmentKey, (Arc<BlockFile>, Arc<MappedSegment>)>,
     clock: Arc<ResidencyClock>,
     todo: Vec<LogAction>,
+    write_out: Option<WriteOut>,
+}
+
+/// Hands the disk what has been written, as it comes: one write after the other, so that those whom it serves besides
+/// never wait for more than one, where a flush at the end would have it take everything at once.
+struct WriteOut {
+    written: Sender<(Arc<BlockFile>, u64, u64)>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl WriteOut {
+    /// # Errors
+    /// The system has no thread left.
+    fn start() -> io::Result<WriteOut> {
+        let (written, ranges) = channel::<(Arc<BlockFile>, u64, u64)>();
+        let work = move || ranges.into_iter().try_for_each(|(file, offset, bytes)| file.write_out(offset, bytes));
+        let thread = std::thread::Builder::new().name("write-out".into()).spawn(work)?;
+        Ok(WriteOut { written, thread })
+    }
+
+    /// Waits until everything has been handed on.
+    fn end(self) -> io::Result<()> {
+        drop(self.written);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
 }
 
 impl LogFolder {
     /// The folder, in which there are no logs yet.
     pub fn new(folder: PathBuf) -> LogFolder {
-        LogFolder { folder, open: HashMap::new(), clock: Arc::default(), todo: Vec::new() }
+        LogFolder { folder, open: HashMap::new(), clock: Arc::default(), todo: Vec::new(), write_out: None }
+    }
+
+    /// The folder of a server, in which there are none of these logs yet. What is written goes on to the disk little by
+    /// little, for the sake of others that use it; the logs may be handed over to shards.
+    pub fn beside_others(folder: PathBuf, clock: Arc<ResidencyClock>) -> LogFolder {
+        // Without it everything is left to the flush.
+        let write_out = WriteOut::start().ok();
+        LogFolder { clock, write_out, ..LogFolder::new(folder) }
+    }
+
+    /// The segments, to be gone on with. Flushed, if nothing was written since [`Self::flush`].
+    pub fn segments(&self) -> HashMap<SegmentKey, OpenSegment> {
+        let open = |(file, map): &(Arc<_>, Arc<_>)| OpenSegment::new(Arc::clone(file), Arc::clone(map));
+        self.open.iter().map(|(key, segment)| (*key, open(segment))).collect()
     }
 
     /// Does all that is to be done. Returns the cuts of a checkpoint that is complete.
@@ -102,7 +144,10 @@ impl LogFolder {
     ///
     /// # Errors
     /// The file system's.
-    pub fn flush(&self) -> Result<(), TransferError> {
+    pub fn flush(&mut self) -> Result<(), TransferError> {
+        if let Some(write_out) = self.write_out.take() {
+            write_out.end().map_err(failed(&self.folder, "write out"))?;
+        }
         for (file, _) in self.open.values() {
             file.sync_data().map_err(failed(file.path(), "flush"))?;
         }
@@ -114,6 +159,7 @@ impl LogFolder {
     /// # Errors
     /// The file system's.
     pub fn clear(&mut self) -> Result<(), TransferError> {
+        self.write_out = None;
         for (_, (file, _)) in self.open.drain() {
             hardware::data_dir::remove_file(file.path()).map_err(failed(file.path(), "remove"))?;
         }
@@ -139,6 +185,10 @@ impl LogFolder {
                     return Err(failed(&self.path(key), "write")(std::io::ErrorKind::NotFound.into()));
                 };
                 file.write_at(offset, &bytes, WriteSync::None).map_err(failed(file.path(), "write"))?;
+                if let Some(write_out) = &self.write_out {
+                    // After a failure it takes no more, and says so at the flush.
+                    let _ = write_out.written.send((Arc::clone(file), offset, bytes.len() as u64));
+                }
                 let end = offset + bytes.len() as u64;
                 map.publish(usize::try_from(end).unwrap_or(usize::MAX));
                 logs.written(partition, segment, end);

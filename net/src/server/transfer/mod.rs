@@ -23,7 +23,6 @@ use engine::zxid::Zxid;
 use replication::ledger::LoadError;
 use replication::peer::files::FileError;
 use replication::peer::files::directory::EpochError;
-use replication::peer::snapshot::stage::StageError;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -145,8 +144,6 @@ pub enum TransferError {
     Epoch { path: PathBuf, source: EpochError },
     #[error("{0} holds no number")]
     EpochText(PathBuf),
-    #[error(transparent)]
-    Stage(#[from] StageError),
     #[error(transparent)]
     Tree(#[from] LoadError),
     #[error(transparent)]

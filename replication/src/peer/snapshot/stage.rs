@@ -6,44 +6,30 @@
 
 use super::reader::{Event, SnapshotError};
 use super::record::{SnapshotAcl, SnapshotNode};
-use crate::ledger::{Acls, FRESH, LedgerLoader, LoadError, NodeFact};
-use crate::peer::files::digest::TreeDigest;
+use crate::ledger::{Acls, FRESH, LedgerLoader, LoadError, LoadedPart, NodeFact};
 use crate::role::SystemState;
 use engine::acl::{Acl, AclId, AclList};
 use engine::ids::{PartitionId, SessionId};
 use engine::node_owner::NodeOwner;
-use engine::partition::{Damage, LogAction, NodeEntry, NodeImage, Partition, PartitionCut, ScanCursor, SegmentBytes};
+use engine::partition::{LogAction, NodeImage, Partition, PartitionCut, ScanCursor, SegmentBytes};
 use engine::path::{self, HashKey, PathHash};
 use engine::zxid::Zxid;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Nodes that are scanned at a time.
-const SCAN_NODES: usize = 1024;
 
 /// Partitions being filled from a snapshot.
 pub struct Stage {
     key: HashKey,
     zxid: Zxid,
     partitions: Vec<Partition>,
+    /// By partition, what the ledger is to know, but for the numbers of children.
+    loaded: Vec<LoadedPart>,
     acls: Acls,
     numbers: HashMap<SnapshotAcl, AclId>,
     sessions: Vec<(SessionId, i32)>,
-    digest: TreeDigest,
     nodes: u64,
     closed: u64,
     cuts: Vec<PartitionCut>,
-}
-
-/// Why facts of a stage cannot be loaded.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum StageError {
-    /// A log does not hold what was written.
-    #[error(transparent)]
-    Damage(#[from] Damage),
-    /// The nodes make no tree.
-    #[error(transparent)]
-    Tree(#[from] LoadError),
 }
 
 impl Stage {
@@ -54,10 +40,10 @@ impl Stage {
             key,
             zxid,
             partitions: (0..partitions).map(|id| Partition::new(PartitionId(id as u16), generation)).collect(),
+            loaded: (0..partitions).map(|_| LoadedPart::default()).collect(),
             acls: Acls::default(),
             numbers: HashMap::from([(SnapshotAcl::OPEN, AclId::OPEN)]),
             sessions: Vec::new(),
-            digest: TreeDigest::default(),
             nodes: 0,
             closed: 0,
             cuts: Vec::new(),
@@ -76,21 +62,14 @@ impl Stage {
                 self.numbers.insert(number, id);
             }
             Event::Node(node) => return self.node(&node),
-            Event::End => self.complete(),
+            Event::End => return self.complete(),
         }
         Ok(())
     }
 
     fn node(&mut self, node: &SnapshotNode<'_>) -> Result<(), SnapshotError> {
         let parent = path::parent(&node.path).map(|parent| self.key.hash(parent));
-        if parent.is_some_and(|parent| self.entry(parent).is_none()) {
-            return Err(SnapshotError::Orphan((&*node.path).into()));
-        }
         let hash = self.key.hash(&node.path);
-        if self.entry(hash).is_some() {
-            return Err(SnapshotError::Twice((&*node.path).into()));
-        }
-        self.digest.add(&node.path, node.data, &node.stat);
         let acl = self.number(node.acl);
         let stat = &node.stat;
         let image = NodeImage {
@@ -108,17 +87,38 @@ impl Stage {
             cversion: stat.cversion,
             aversion: stat.aversion,
         };
-        self.install(&image, parent);
-        Ok(())
+        self.install(&image, parent)
     }
 
-    fn install(&mut self, image: &NodeImage<'_>, parent: Option<PathHash>) {
+    fn install(&mut self, image: &NodeImage<'_>, parent: Option<PathHash>) -> Result<(), SnapshotError> {
         let zxid = self.zxid;
-        self.partition(image.hash).install(zxid, image);
+        let fact = NodeFact {
+            path: image.path,
+            hash: image.hash,
+            cversion: image.cversion,
+            version: image.version,
+            aversion: image.aversion,
+            children: 0,
+            acl: image.acl,
+            owner: image.owner,
+            data_length: image.data.map_or(0, |data| data.len() as u32),
+            mtime_ms: image.mtime,
+            text: image.data.filter(|_| NodeFact::wants_text(image.path)),
+        };
+        let place = self.place(image.hash);
+        if !self.loaded[place].collect(fact) {
+            return Err(SnapshotError::Twice(image.path.into()));
+        }
+        self.partitions[place].install(zxid, image);
         if let Some(parent) = parent {
-            self.partition(parent).install_link(zxid, parent, image.hash, path::name(image.path));
+            let place = self.place(parent);
+            let linked = self.partitions[place].install_link(zxid, parent, image.hash, path::name(image.path));
+            if linked.previous.is_none() {
+                return Err(SnapshotError::Orphan(image.path.into()));
+            }
         }
         self.nodes += 1;
+        Ok(())
     }
 
     /// The number of a list. One that the table lacks belongs to a node that a later transaction removes or changes;
@@ -133,10 +133,10 @@ impl Stage {
     }
 
     /// Makes the nodes that are always there, where an old server did not have them.
-    fn complete(&mut self) {
+    fn complete(&mut self) -> Result<(), SnapshotError> {
         for (path, _, acl, aversion) in FRESH {
             let hash = self.key.hash(path);
-            if self.entry(hash).is_some() {
+            if self.partitions[self.place(hash)].get(hash).is_some() {
                 continue;
             }
             let image = NodeImage {
@@ -155,13 +155,9 @@ impl Stage {
                 aversion,
             };
             let parent = path::parent(path).map(|parent| self.key.hash(parent));
-            self.install(&image, parent);
+            self.install(&image, parent)?;
         }
-    }
-
-    /// Digest of the nodes taken so far.
-    pub fn digest(&self) -> TreeDigest {
-        self.digest
+        Ok(())
     }
 
     /// Nodes so far.
@@ -185,44 +181,30 @@ impl Stage {
         }
     }
 
-    /// Gives the ledger what it must know of every node. Reads the records that were just written.
+    /// Gives the ledger, once, what it must know of every node.
     ///
     /// # Errors
-    /// [`StageError`]
-    pub fn load(&self, loader: &mut LedgerLoader) -> Result<(), StageError> {
-        for partition in &self.partitions {
-            for_each_node(partition, &mut |entry, node| {
-                loader.node(NodeFact {
-                    path: node.path,
-                    hash: entry.hash,
-                    cversion: entry.cversion,
-                    version: node.version,
-                    aversion: entry.aversion,
-                    children: entry.num_children,
-                    acl: node.acl,
-                    owner: node.owner,
-                    data_length: node.data.map_or(0, |data| data.len() as u32),
-                    mtime_ms: node.mtime,
-                    text: node.data.filter(|_| NodeFact::wants_text(node.path)),
-                })
-            })?;
+    /// [`LoadError`]: there can be no such node.
+    pub fn load(&mut self, loader: &mut LedgerLoader) -> Result<(), LoadError> {
+        for (partition, mut loaded) in self.partitions.iter().zip(std::mem::take(&mut self.loaded)) {
+            partition.scan_nodes(ScanCursor::START, usize::MAX, &mut |entry| {
+                if entry.num_children > 0 {
+                    loaded.set_children(entry.hash, entry.num_children);
+                }
+            });
+            loader.add_collected(partition.id(), loaded)?;
         }
         Ok(())
     }
 
-    /// The partitions, for the shards to be.
-    pub fn into_partitions(self) -> Vec<Partition> {
+    /// The partitions, for the shards to be. Also those that have nothing of it stand for the snapshot.
+    pub fn into_partitions(mut self) -> Vec<Partition> {
+        self.partitions.iter_mut().for_each(|partition| partition.stands_for(self.zxid));
         self.partitions
     }
 
-    fn partition(&mut self, hash: PathHash) -> &mut Partition {
-        let id = hash.partition(self.partitions.len() as u32);
-        &mut self.partitions[usize::from(id.0)]
-    }
-
-    fn entry(&self, hash: PathHash) -> Option<NodeEntry> {
-        let id = hash.partition(self.partitions.len() as u32);
-        self.partitions[usize::from(id.0)].get(hash)
+    fn place(&self, hash: PathHash) -> usize {
+        hash.partition(self.partitions.len() as u32).0.into()
     }
 }
 
@@ -271,21 +253,4 @@ impl Stage {
         let mut pairs = self.partitions.iter().zip(&self.cuts);
         (!self.cuts.is_empty() && pairs.all(|(partition, cut)| partition.is_written(cut))).then_some(&self.cuts)
     }
-}
-
-/// Shows every node of a partition.
-fn for_each_node(
-    partition: &Partition,
-    each: &mut dyn FnMut(&NodeEntry, &engine::partition::NodeView<'_>) -> Result<(), LoadError>,
-) -> Result<(), StageError> {
-    let mut entries = Vec::with_capacity(SCAN_NODES);
-    let mut from = Some(ScanCursor::START);
-    while let Some(cursor) = from {
-        entries.clear();
-        from = partition.scan_nodes(cursor, SCAN_NODES, &mut |entry| entries.push(*entry));
-        for entry in &entries {
-            each(entry, &partition.node(entry)?)?;
-        }
-    }
-    Ok(())
 }

@@ -278,7 +278,7 @@ fn small() -> Content {
 fn the_nodes_that_are_always_there_are_made_if_they_are_missing() {
     let mut loader_marks = vec![Zxid(5); PARTITIONS as usize];
     loader_marks.fill(Zxid(5));
-    let stage = stage_of(&small().encode(), Zxid(5)).unwrap();
+    let mut stage = stage_of(&small().encode(), Zxid(5)).unwrap();
     assert_eq!(stage.nodes(), 6);
     let config = crate::ledger::LedgerConfig { hash_key: key(), partitions: PARTITIONS, ..test_config() };
     let mut loader = crate::ledger::LedgerLoader::new(config, crate::ledger::Acls::default(), loader_marks.into());

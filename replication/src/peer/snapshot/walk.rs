@@ -1,10 +1,13 @@
 //! One shard's nodes, parents first: level by level, in bounded memory whatever the shape of the tree.
 //!
-//! A level is the nodes of one depth. For a level the shard's nodes are scanned in the order of their hashes, and those
-//! of the level are written out; what lies deeper is remembered by its hash, [`REMEMBERED_MAX`] nodes at the most, the
-//! deepest levels being given up first. The levels remembered whole need no scan of their own. So a wide tree takes one
-//! scan per level that is wider than the memory, a deep one few, and neither millions of children nor thousands of
-//! levels take more memory than that.
+//! A level is the nodes of one depth that have children; all that have none come last, as a level of their own
+//! ([`LEAVES`]), for nobody's parent is among them. Whether a node has children its entry in the index tells: so the
+//! records of leaves, which most nodes are, are read but once.
+//!
+//! For a level the shard's nodes are scanned in the order of their hashes, and those of the level are written out; what
+//! lies deeper is remembered by its hash, [`REMEMBERED_MAX`] nodes at the most, the deepest levels being given up first.
+//! The levels remembered whole need no scan of their own. So a wide tree takes one scan per level that is wider than the
+//! memory, a deep one few, and neither millions of children nor thousands of levels take more memory than that.
 
 use super::record::{SnapshotNode, StatPersisted};
 use engine::ids::PartitionId;
@@ -22,6 +25,8 @@ pub const STEP_NODES: usize = if cfg!(test) { 4 } else { 256 };
 pub const CHUNK_BYTES: usize = if cfg!(test) { 200 } else { 64 << 10 };
 /// Places that one step asks for at the most.
 const FETCHES_MAX: usize = 32;
+/// In place of a depth: the nodes without children, of all depths.
+pub const LEAVES: u32 = u32::MAX;
 
 /// Nodes of one level, encoded.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -37,7 +42,7 @@ pub struct Chunk {
 /// The next depth at which a shard has nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NextLevel {
-    /// This one.
+    /// This one, or [`LEAVES`].
     Depth(u32),
     /// None: the shard has shown everything.
     None,
@@ -134,13 +139,14 @@ impl DepthWalk {
             self.batch.next = 0;
             self.batch.granted = 0;
             self.batch.entries.clear();
-            source.fill(shard, pin, &mut self.batch.entries);
+            source.fill(shard, pin, depth == LEAVES, &mut self.batch.entries);
         }
         if self.batch.entries.is_empty() && matches!(source, Source::Drained) {
             self.level = None;
             self.chunk.end = Some(match self.remembered.keys().next().copied().or(self.cutoff) {
                 Some(next) => NextLevel::Depth(next),
-                None => NextLevel::None,
+                None if depth == LEAVES => NextLevel::None,
+                None => NextLevel::Depth(LEAVES),
             });
             return Ok(self.hand_out());
         }
@@ -153,7 +159,7 @@ impl DepthWalk {
             let Some(node) = shard.node(partition, &entry) else { break };
             let node = node?;
             self.batch.next += 1;
-            let at = depth_of(node.path);
+            let at = if depth == LEAVES { LEAVES } else { depth_of(node.path) };
             if at == depth {
                 SnapshotNode {
                     path: Cow::Borrowed(node.path),
@@ -194,15 +200,19 @@ impl DepthWalk {
 }
 
 impl Source {
-    /// Takes the next entries.
-    fn fill(&mut self, shard: &Shard, pin: &PinId, out: &mut Vec<(PartitionId, NodeEntry)>) {
+    /// Takes the next entries: of a scan, the leaves or all others.
+    fn fill(&mut self, shard: &Shard, pin: &PinId, leaves: bool, out: &mut Vec<(PartitionId, NodeEntry)>) {
         match self {
             Source::Scan { place, from } => {
                 let Some(partition) = shard.partition_ids().nth(*place) else {
                     *self = Source::Drained;
                     return;
                 };
-                *from = shard.scan(pin, partition, *from, STEP_NODES, &mut |entry| out.push((partition, *entry)));
+                *from = shard.scan(pin, partition, *from, STEP_NODES, &mut |entry| {
+                    if (entry.num_children == 0) == leaves {
+                        out.push((partition, *entry));
+                    }
+                });
                 if from.is_none() {
                     *place += 1;
                 }

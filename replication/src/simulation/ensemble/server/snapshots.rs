@@ -33,7 +33,8 @@ pub(super) struct Outgoing {
 /// The leader's snapshot.
 pub(super) struct Incoming {
     zxid: Zxid,
-    stage: Stage,
+    /// Until it is to become the state.
+    stage: Option<Stage>,
     reader: Option<SnapshotReader>,
     /// Bytes that nobody has looked at.
     pub(super) waiting: VecDeque<Bytes>,
@@ -67,7 +68,7 @@ impl Server {
         let generation = storage.files.newest_generation() + GENERATIONS_APART;
         self.incoming = Some(Incoming {
             zxid,
-            stage: Stage::new(HashKey::clone(&self.key), PARTITIONS, generation, zxid),
+            stage: Some(Stage::new(HashKey::clone(&self.key), PARTITIONS, generation, zxid)),
             reader: Some(SnapshotReader::new(1 << 20)),
             waiting: VecDeque::new(),
             behind: None,
@@ -121,12 +122,14 @@ impl Server {
     /// Takes the next bytes of the leader's snapshot apart.
     fn read_incoming(&mut self, now: Now, storage: &mut Storage) -> Result<(), String> {
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
-        let (Some(mut reader), Some(bytes)) = (incoming.reader.take(), incoming.waiting.pop_front()) else {
+        let (Some(mut reader), Some(stage), Some(bytes)) =
+            (incoming.reader.take(), &mut incoming.stage, incoming.waiting.pop_front())
+        else {
             return Ok(());
         };
         reader.feed(&bytes);
         while let Some(event) = reader.next_event().map_err(|problem| problem.to_string())? {
-            incoming.stage.take(event).map_err(|problem| problem.to_string())?;
+            stage.take(event).map_err(|problem| problem.to_string())?;
         }
         if !reader.is_done() {
             incoming.reader = Some(reader);
@@ -147,10 +150,11 @@ impl Server {
             return Ok(());
         }
         let Some(Incoming { zxid, stage, behind, .. }) = &mut self.incoming else { return Ok(()) };
+        let Some(mut stage) = stage.take() else { return Ok(()) };
         let (zxid, behind) = (*zxid, behind.clone().unwrap_or_default());
-        write_stage(stage, storage);
+        write_stage(&mut stage, storage);
         stage.seal();
-        write_stage(stage, storage);
+        write_stage(&mut stage, storage);
         let Some(cuts) = stage.cuts() else { return Err("the snapshot's partitions are not written out".to_owned()) };
         storage.files.flush_all();
         let manifest = Manifest {
@@ -161,7 +165,7 @@ impl Server {
             partitions: cuts.to_vec(),
             system: stage.system().encode(),
         };
-        let state = Box::new(checkpoint::load(&manifest, &storage.files, &self.config)?);
+        let state = Box::new(checkpoint::staged(&manifest, stage, &self.config)?);
         let records = behind.iter().map(|(zxid, record)| (*zxid, &record[..]));
         storage.next_manifest = Some(manifest);
         self.wal.reset(zxid, records).map_err(|problem| problem.to_string())?;
