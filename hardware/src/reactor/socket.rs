@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
-use rustix::net::sockopt::set_socket_linger;
+use rustix::net::sockopt::{set_socket_linger, set_tcp_quickack};
 
 use super::receive::ReceiveState;
 use super::send::SendQueue;
@@ -65,6 +65,15 @@ impl Reactor {
         });
         self.arm_receive(slot);
         SocketId { slot, generation }
+    }
+
+    /// Lets acknowledgements of what the peer sends on a TCP connection wait for bytes to go with, 40 ms mostly, as the kernel
+    /// does by itself where replies follow requests. Holds until one had to go by itself. Does nothing for an id that is gone.
+    pub fn delay_acks(&self, id: SocketId) {
+        if let Some(socket) = self.sockets.get(id.slot, id.generation) {
+            // Of other sockets the option is unknown, and they need it as little.
+            let _ = set_tcp_quickack(&socket.fd, false);
+        }
     }
 
     /// Closes a socket. After this only [`Event::Sent`] and at last [`Event::Released`] follow for it; what the
