@@ -26,6 +26,9 @@ const CLOSED_MAX: Duration = Duration::from_secs(3);
 /// Times of a try, unless given. They are many.
 const WARM_UP: Span = Span::seconds(1);
 const MEASURE: Span = Span::seconds(3);
+/// Parts of the answer that are tried in the end where no rate nearby was, for the plot.
+const LOWER: [f64; 3] = [0.25, 0.5, 0.75];
+const NEARBY: f64 = 0.1;
 /// A rate that failed on the way up is tried so often at the most; the majority decides.
 const MAJORITY_OF: u32 = 3;
 /// The lowest rate that is tried is this part of what a closed loop reaches, or of the first rate.
@@ -50,7 +53,7 @@ pub struct SweepArgs {
     #[arg(long, default_value_t = 3.0, value_name = "PERCENT")]
     precision: f64,
     /// So many tries near the answer, each of twice the time: the median of their rates is the answer.
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1000))]
     tries: u32,
     #[command(flatten)]
     output: OutputFlags,
@@ -125,7 +128,7 @@ impl Sweep<'_> {
         let floor = (saturated.min(first) / LEAST).max(Search::RATE_MIN);
         let search = Search::new(first, floor, self.args.precision / 100.0);
         let mut swept = Swept { steps: Vec::new(), search, machine, ended: None };
-        match self.search(&mut swept) {
+        match self.search(&mut swept).and_then(|()| self.lower(&mut swept)) {
             Err(error) if swept.steps.is_empty() => return Err(error),
             // What was measured until something went wrong is told.
             Err(error) => _ = swept.ended.get_or_insert(format!("{error:#}")),
@@ -150,6 +153,18 @@ impl Sweep<'_> {
         }
     }
 
+    /// Latency where there is less load: not for the answer, but for who looks at the plot.
+    fn lower(&self, swept: &mut Swept) -> anyhow::Result<()> {
+        let Some((_, knee, _)) = swept.search.answer() else { return Ok(()) };
+        for rate in LOWER.map(|part| (part * knee).round()) {
+            let nearby = |step: &Step| (step.asked_rate / rate - 1.0).abs() < NEARBY;
+            if swept.ended.is_none() && rate >= Search::RATE_MIN && !swept.steps.iter().any(nearby) {
+                self.step(swept, rate, self.workload.measure)?;
+            }
+        }
+        Ok(())
+    }
+
     fn closed_loop(&self) -> anyhow::Result<Outcome> {
         let measure = Span(self.workload.measure.0.min(CLOSED_MAX));
         let closed = Workload { measure, outstanding: 1, load: Load::Closed, ..self.workload.clone() };
@@ -160,19 +175,11 @@ impl Sweep<'_> {
     /// there is no more to be had.
     fn most(&self, swept: &mut Swept) -> anyhow::Result<Option<bool>> {
         let rate = swept.search.next;
-        let open = Load::Open { schedule: Schedule::fixed(rate)?, poisson: self.args.workload.poisson };
-        // A closed loop's number of unanswered requests would hold an open loop back.
-        let outstanding = self.args.workload.outstanding.map_or(1000, std::num::NonZeroU32::get);
         let measure = Span(self.workload.measure.0 * if swept.search.close() { CLOSE_TIMES } else { 1 });
-        let at_rate = Workload { load: open, outstanding, measure, ..self.workload.clone() };
         let (mut tries, mut failures) = (0, 0);
         loop {
-            let outcome = self.run(&at_rate)?;
-            let missed = self.args.objective.missed(&outcome);
-            let failed = missed.is_some();
-            swept.steps.push(Step { asked_rate: rate, missed, run: RunFigures::of(&outcome, &at_rate) });
-            if outcome.ended_early.is_some() {
-                swept.ended = outcome.ended_early;
+            let failed = !self.step(swept, rate, measure)?;
+            if swept.ended.is_some() {
                 return Ok(None);
             }
             (tries, failures) = (tries + 1, failures + u32::from(failed));
@@ -183,6 +190,20 @@ impl Sweep<'_> {
                 () => {}
             }
         }
+    }
+
+    /// One try: whether it held.
+    fn step(&self, swept: &mut Swept, rate: f64, measure: Span) -> anyhow::Result<bool> {
+        let load = Load::Open { schedule: Schedule::fixed(rate)?, poisson: self.args.workload.poisson };
+        // A closed loop's number of unanswered requests would hold an open loop back.
+        let outstanding = self.args.workload.outstanding.map_or(1000, std::num::NonZeroU32::get);
+        let at_rate = Workload { load, outstanding, measure, ..self.workload.clone() };
+        let outcome = self.run(&at_rate)?;
+        let missed = self.args.objective.missed(&outcome);
+        let held = missed.is_none();
+        swept.steps.push(Step { asked_rate: rate, missed, run: RunFigures::of(&outcome, &at_rate) });
+        swept.ended = outcome.ended_early;
+        Ok(held)
     }
 
     fn run(&self, workload: &Workload) -> anyhow::Result<Outcome> {

@@ -79,7 +79,7 @@ fn answer(args: &SweepArgs, swept: &Swept) -> String {
         answer += &format!(" ({there}: p50 {}, p99 {})", time(latency.p50_us), time(latency.p99_us));
     }
     if high > low {
-        answer += &format!(", give or take: it is the median of rates between {} and {}", number(low), number(high));
+        answer += &format!(", the median of its last tries, between {} and {}/s", number(low), number(high));
     }
     answer.push('.');
     let above = steps.iter().find(|step| step.asked_rate > knee && step.missed.is_some());
@@ -105,7 +105,7 @@ fn percent(share: f64) -> String {
 /// Repeats of the same closed loop, and how far they are apart.
 fn machine_table(swept: &Swept) -> Table {
     let machine = &swept.machine;
-    let title = "The machine's own spread: the same closed loop during the sweep (spread: largest less smallest, over the median)";
+    let title = "The machine's own spread: one closed loop, repeated during the sweep";
     let mut table = Table::new(title, &["", "rate /s", "server us/op", "generator us/op"]);
     for at in 0..machine.rates.len() {
         let figure = |of: &[f64]| of.get(at).map_or("-".to_owned(), |value| number(*value));
@@ -114,7 +114,7 @@ fn machine_table(swept: &Swept) -> Table {
     }
     let columns = [&machine.rates, &machine.server_us, &machine.generator_us];
     let apart = columns.map(|of| spread(of).map_or("-".to_owned(), percent));
-    table.row(std::iter::once("spread".to_owned()).chain(apart));
+    table.row(std::iter::once("largest less smallest, over the median".to_owned()).chain(apart));
     table
 }
 

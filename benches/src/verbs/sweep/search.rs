@@ -45,10 +45,16 @@ impl Search {
     /// A staircase that does not settle has so many times the tries that count at the most.
     const PATIENCE: usize = 3;
 
+    /// To five digits, so that a rate that is tried again is the same in figures and plots.
+    fn rounded(rate: f64) -> f64 {
+        let unit = 10_f64.powf(rate.log10().floor() - 4.0);
+        (rate / unit).round() * unit
+    }
+
     /// A search that begins at `first`, goes down to `floor` at the lowest, and has rungs `precision`, a share of a rate, apart
     /// in the end.
     pub(super) fn new(first: f64, floor: f64, precision: f64) -> Search {
-        Search { held: None, failed: None, next: first.max(floor), floor, precision, stairs: None }
+        Search { held: None, failed: None, next: Search::rounded(first).max(floor), floor, precision, stairs: None }
     }
 
     /// Books what became of `next`; `false` when `tries` of the last part have been counted, or nothing holds.
@@ -56,7 +62,7 @@ impl Search {
         let finest = 1.0 + self.precision;
         if let Some(stairs) = &mut self.stairs {
             stairs.book(held, finest);
-            self.next = stairs.rate().max(self.floor);
+            self.next = Search::rounded(stairs.rate()).max(self.floor);
             return stairs.counted.len() < tries && stairs.tries < Search::PATIENCE * tries;
         }
         if held {
@@ -65,13 +71,13 @@ impl Search {
             self.failed = Some(self.next);
         }
         match (self.held, self.failed) {
-            (Some(held), None) => self.next = held * Search::GROWTH,
+            (Some(held), None) => self.next = Search::rounded(held * Search::GROWTH),
             (None, Some(failed)) if failed <= self.floor => return false,
-            (None, Some(failed)) => self.next = (failed / Search::FALL).max(self.floor),
+            (None, Some(failed)) => self.next = Search::rounded(failed / Search::FALL).max(self.floor),
             (Some(held), Some(failed)) => {
                 let ratio = (failed / held).powf(1.0 / Search::RUNGS).max(finest);
-                self.stairs = Some(Stairs::new((held * failed).sqrt(), ratio));
-                self.next = (held * failed).sqrt();
+                self.next = Search::rounded((held * failed).sqrt());
+                self.stairs = Some(Stairs::new(self.next, ratio));
             }
             (None, None) => {}
         }
@@ -111,7 +117,7 @@ impl Stairs {
         let fine = self.ratio <= finest;
         self.counts |= turned && fine;
         if self.counts {
-            self.counted.push(self.rate());
+            self.counted.push(Search::rounded(self.rate()));
         } else if turned {
             (self.base, self.rung) = (self.rate(), 0);
             self.ratio = self.ratio.sqrt().max(finest);
