@@ -67,11 +67,13 @@ impl Reactor {
         SocketId { slot, generation }
     }
 
-    /// Lets acknowledgements of what the peer sends on a TCP connection wait for bytes to go with, 40 ms mostly, as the kernel
-    /// does by itself where replies follow requests. Holds until one had to go by itself. Does nothing for an id that is gone.
+    /// Acknowledges what came on a TCP connection, and lets the acknowledgement of what comes next wait for bytes to go with,
+    /// mostly for 40 ms, as the kernel does by itself where requests follow replies. Holds until one had to go by itself, or a
+    /// second message comes before that. Does nothing for an id that is gone.
     pub fn delay_acks(&self, id: SocketId) {
         if let Some(socket) = self.sockets.get(id.slot, id.generation) {
             // Of other sockets the option is unknown, and they need it as little.
+            let _ = set_tcp_quickack(&socket.fd, true);
             let _ = set_tcp_quickack(&socket.fd, false);
         }
     }
