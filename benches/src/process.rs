@@ -53,19 +53,17 @@ impl Usage {
         Ok(Usage { cpu: cpu_time(pid)?, threads: thread_times(pid), memory: resident(pid)? })
     }
 
-    /// What several processes have used together.
-    ///
-    /// # Errors
-    /// As [`of`](Self::of), for any of them.
-    pub fn of_all(pids: &[u32]) -> io::Result<Usage> {
-        pids.iter().try_fold(Usage::default(), |mut all, pid| {
-            let one = Usage::of(*pid)?;
+    /// What several processes have used together; `None` of none, and where one of them cannot be read.
+    pub fn of_all(pids: &[u32]) -> Option<Usage> {
+        let usages = pids.iter().map(|pid| Usage::of(*pid).ok());
+        usages.reduce(|all, one| {
+            let (mut all, one) = (all?, one?);
             all.cpu += one.cpu;
             // The numbers of threads are unique on a machine.
             all.threads.extend(one.threads);
             all.memory = all.memory + one.memory;
-            Ok(all)
-        })
+            Some(all)
+        })?
     }
 
     /// Processor time used since `before`. Exact where no thread has ended meanwhile, else to a clock tick.
@@ -118,6 +116,11 @@ pub fn resident(pid: u32) -> io::Result<Resident> {
             .unwrap_or(0)
     };
     Ok(Resident { anon_kib: field("RssAnon"), file_kib: field("RssFile"), all_kib: field("VmRSS") })
+}
+
+/// Resident memory of several processes together; `None` of none, and where one of them cannot be read.
+pub fn resident_of_all(pids: &[u32]) -> Option<Resident> {
+    pids.iter().map(|pid| resident(*pid).ok()).reduce(|all, one| Some(all? + one?))?
 }
 
 /// The process that listens on this address on this machine. `None` where there is none, or it may not be looked at.

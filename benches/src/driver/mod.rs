@@ -209,9 +209,8 @@ impl Watched {
     }
 
     fn now(&self) -> Option<Look> {
-        let servers = if self.servers.is_empty() { None } else { Usage::of_all(&self.servers).ok() };
         // This process's own time is exact, also of threads that have ended.
-        Some((Usage::of(std::process::id()).ok()?, hardware::cpu::process_cpu_time(), servers))
+        Some((Usage::of(std::process::id()).ok()?, hardware::cpu::process_cpu_time(), Usage::of_all(&self.servers)))
     }
 
     fn look(&mut self, window: Window, elapsed: Duration) {

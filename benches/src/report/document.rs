@@ -26,6 +26,12 @@ impl Table {
         Table { title: title.to_owned(), columns, rows: Vec::new() }
     }
 
+    /// Whether the first column holds names, which stand left; figures stand right.
+    pub(super) fn begins_with_names(&self) -> bool {
+        let figure = |cell: &String| cell.starts_with(|first: char| first.is_ascii_digit());
+        !self.rows.iter().filter_map(|row| row.first()).all(figure)
+    }
+
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());

@@ -208,11 +208,27 @@ pub(crate) fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     points
 }
 
+/// How far repeats are apart: largest less smallest, over the median. `None` of fewer than two.
+pub(crate) fn spread(repeats: &[f64]) -> Option<f64> {
+    let mut sorted = repeats.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    match sorted.as_slice() {
+        [low, .., high] => Some((high - low) / sorted[sorted.len() / 2]),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::driver::latencies;
+
+    #[test]
+    fn repeats_are_apart_by_a_share_of_their_median() {
+        assert_eq!((spread(&[]), spread(&[3.0])), (None, None));
+        assert_eq!((spread(&[5.0, 3.0, 4.0]), spread(&[2.0, 2.0])), (Some(0.5), Some(0.0)));
+    }
 
     #[test]
     fn percentiles_rise_to_the_slowest() {

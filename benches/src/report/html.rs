@@ -25,7 +25,7 @@ h2 { font-size: 1.1rem; margin: 2.2rem 0 0.6rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; min-width: 50%; }
 th, td { padding: 0.3rem 1.1rem 0.3rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; font-size: 0.9rem; }
-th:first-child, td:first-child { text-align: left; }
+.names th:first-child, .names td:first-child { text-align: left; }
 .wide { font-size: 0.86rem; } .wide th, .wide td { padding-right: 0.75rem; }
 .wide td:last-child, .wide th:last-child { white-space: normal; min-width: 9rem; padding-right: 0; }
 .conditions td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
@@ -54,12 +54,12 @@ pub(super) fn render(document: &Document) -> anyhow::Result<String> {
         writeln!(page, "<p class=\"warning\">{}</p>", text(warning))?;
     }
     let (key, others) = document.tables.split_at(document.tables.len().min(1));
-    key.iter().try_for_each(|key| table(&mut page, key, ""))?;
+    key.iter().try_for_each(|key| table(&mut page, key))?;
     for plot in &document.plots {
         writeln!(page, "<h2>{}</h2>\n<figure>{}</figure>", text(&plot.title), plot.svg()?)?;
     }
-    others.iter().try_for_each(|other| table(&mut page, other, ""))?;
-    table(&mut page, &conditions_table(document), " class=\"conditions\"")?;
+    others.iter().try_for_each(|other| table(&mut page, other))?;
+    table_of(&mut page, &conditions_table(document), "conditions")?;
     writeln!(page, "<details><summary>All figures as JSON</summary><pre>{}</pre></details>", text(&document.json()?))?;
     page += "</main></body></html>\n";
     Ok(page)
@@ -72,12 +72,20 @@ fn plot_style() -> String {
     )
 }
 
-fn table(page: &mut String, table: &Table, class: &str) -> anyhow::Result<()> {
+fn table(page: &mut String, table: &Table) -> anyhow::Result<()> {
+    let classes = [(table.columns.len() > 8, "wide"), (table.begins_with_names(), "names")];
+    table_of(
+        page,
+        table,
+        &classes.into_iter().filter_map(|(is, class)| is.then_some(class)).collect::<Vec<_>>().join(" "),
+    )
+}
+
+fn table_of(page: &mut String, table: &Table, class: &str) -> anyhow::Result<()> {
     if table.rows.is_empty() {
         return Ok(());
     }
-    let wide = if class.is_empty() && table.columns.len() > 8 { " class=\"wide\"" } else { class };
-    writeln!(page, "<h2>{}</h2>\n<div class=\"scroll\"><table{wide}>", text(&table.title))?;
+    writeln!(page, "<h2>{}</h2>\n<div class=\"scroll\"><table class=\"{class}\">", text(&table.title))?;
     if table.columns.iter().any(|column| !column.is_empty()) {
         let cells: String = table.columns.iter().map(|column| format!("<th>{}</th>", text(column))).collect();
         writeln!(page, "<tr>{cells}</tr>")?;

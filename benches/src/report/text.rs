@@ -21,11 +21,12 @@ fn render_table(table: &Table) -> String {
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..table.columns.len()).map(width).collect();
+    let names = table.begins_with_names();
     let line = |cells: &[String]| {
         let mut line = String::new();
         for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            // Names stand left, figures right.
-            line += &if at == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
+            line += if at == 0 { "" } else { "  " };
+            line += &if at == 0 && names { format!("{cell:<width$}") } else { format!("{cell:>width$}") };
         }
         line.trim_end().to_owned() + "\n"
     };
@@ -46,5 +47,9 @@ mod tests {
         table.row(["create_ephemeral".to_owned(), "9".to_owned()]);
         let expected = "Operations\noperation         rate /s\nget                 1,000\ncreate_ephemeral        9\n";
         assert_eq!(render_table(&table), expected);
+        let mut table = Table::new("Load", &["asked /s", "p99"]);
+        table.row(["900".to_owned(), "1 ms".to_owned()]);
+        table.row(["12,000".to_owned(), "20 ms".to_owned()]);
+        assert_eq!(render_table(&table), "Load\nasked /s    p99\n     900   1 ms\n  12,000  20 ms\n");
     }
 }

@@ -65,12 +65,12 @@ pub struct FanoutArgs {
 /// # Errors
 /// Nothing could be measured, or the report cannot be written.
 pub fn main(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let server = args.server.process(&args.servers)?;
+    let processes = args.server.processes(&args.servers)?;
     let conditions = Conditions::gather(&args.servers, 0);
     let line = Line::new("fanout");
     let mut figures =
         FanoutFigures { connections: args.connections, watches: args.watches, kinds: Vec::new(), ended_early: None };
-    if let Err(error) = measure(args, server, stop, &line, &mut figures) {
+    if let Err(error) = measure(args, &processes, stop, &line, &mut figures) {
         figures.ended_early = Some(format!("{error:#}"));
     }
     line.say("cleaning up");
@@ -89,7 +89,7 @@ pub fn main(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
 
 fn measure(
     args: &FanoutArgs,
-    server: Option<u32>,
+    processes: &[u32],
     stop: &Stop,
     line: &Line,
     figures: &mut FanoutFigures,
@@ -100,7 +100,7 @@ fn measure(
     let root = format!("{above}/fanout-{:x}", std::process::id());
     make(&mut writer, &[above, root.clone()])?;
     let measured = args.kinds.iter().try_for_each(|kind| {
-        figures.kinds.push(one_kind(args, *kind, &root, &herds, &mut writer, server, stop, line)?);
+        figures.kinds.push(one_kind(args, *kind, &root, &herds, &mut writer, processes, stop, line)?);
         Ok(())
     });
     herds.end();
@@ -122,7 +122,7 @@ fn one_kind(
     root: &str,
     herds: &Herds,
     writer: &mut Bulk,
-    server: Option<u32>,
+    processes: &[u32],
     stop: &Stop,
     line: &Line,
 ) -> anyhow::Result<KindFigures> {
@@ -146,7 +146,7 @@ fn one_kind(
             herds.tell(|| Order::Ping)?;
         }
         herds.all_ready(writer)?;
-        let server_before = server.and_then(|pid| Usage::of(pid).ok());
+        let server_before = Usage::of_all(processes);
         let own_before = hardware::cpu::process_cpu_time();
         let shared = Arc::new(Round {
             origin: Instant::now(),
@@ -155,7 +155,7 @@ fn one_kind(
         });
         herds.tell(|| Order::Count(Arc::clone(&shared)))?;
         change(writer, kind, &paths, round, &shared)?;
-        let counts = await_events(args, herds, &shared, server, stop)?;
+        let counts = await_events(args, herds, &shared, processes, stop)?;
         if let (Some(before), Some(after)) = (&server_before, &counts.server) {
             server_cpu += after.cpu_since(before);
         }
@@ -179,7 +179,7 @@ fn one_kind(
         last_p50_us: lasts[lasts.len() / 2] as f64 / 1e3,
         last_max_us: lasts[lasts.len() - 1] as f64 / 1e3,
         events_per_second: events as f64 / in_rounds.max(1e-9),
-        server_cpu_us: server.map(|_| per_event(server_cpu)),
+        server_cpu_us: (!processes.is_empty()).then(|| per_event(server_cpu)),
         generator_cpu_us: per_event(own_cpu),
     })
 }
@@ -218,7 +218,7 @@ fn await_events(
     args: &FanoutArgs,
     herds: &Herds,
     shared: &Round,
-    server: Option<u32>,
+    processes: &[u32],
     stop: &Stop,
 ) -> anyhow::Result<Finished> {
     let until = Instant::now() + args.limit.0;
@@ -231,7 +231,9 @@ fn await_events(
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
         }
     }
-    let (server, own_cpu) = (server.and_then(|pid| Usage::of(pid).ok()), hardware::cpu::process_cpu_time());
+    // Looking at the server costs the generator something that no event has cost.
+    let own_cpu = hardware::cpu::process_cpu_time();
+    let server = Usage::of_all(processes);
     std::thread::sleep(args.settle.0);
     shared.over.store(true, Ordering::Relaxed);
     herds.wakers.iter().for_each(|waker| waker.wake());

@@ -6,7 +6,7 @@ use super::progress::Line;
 use crate::driver::stage::make_folders;
 use crate::driver::tidy::{ROOT, clean};
 use crate::driver::{Bulk, latencies};
-use crate::process::{Usage, resident};
+use crate::process::{Usage, resident_of_all};
 use crate::report::document::{number, time};
 use crate::report::{Conditions, Document, Latency, Plot, Scale, Series, Table};
 use crate::stop::Stop;
@@ -92,9 +92,9 @@ pub fn main(args: &FillArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     shape.check()?;
     anyhow::ensure!(args.nodes > 0, "--nodes starts at 1");
     let conditions = Conditions::gather(&args.servers, args.seed);
-    let server = args.server.process(&args.servers)?;
+    let processes = args.server.processes(&args.servers)?;
     let line = Line::new("fill");
-    let filled = fill(args, shape, server, stop, &line);
+    let filled = fill(args, shape, &processes, stop, &line);
     line.say("cleaning up");
     let cleaned = if args.keep { Ok(0) } else { clean(&args.servers, &Stop::default()) };
     drop(line);
@@ -104,13 +104,12 @@ pub fn main(args: &FillArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-fn fill(args: &FillArgs, shape: Shape, server: Option<u32>, stop: &Stop, line: &Line) -> anyhow::Result<FillFigures> {
+fn fill(args: &FillArgs, shape: Shape, processes: &[u32], stop: &Stop, line: &Line) -> anyhow::Result<FillFigures> {
     let root = format!("{}{ROOT}/fill-{:x}", args.servers.chroot(), std::process::id());
     let tree = Tree::new(root, shape, args.nodes);
     let mut bulk = Bulk::open(&args.servers, args.connections, args.outstanding, stop)?;
     make_folders(&mut bulk, &args.servers, &tree)?;
-    let usage = |pid: Option<u32>| pid.and_then(|pid| Usage::of(pid).ok());
-    let (before, own_before) = (usage(server), hardware::cpu::process_cpu_time());
+    let (before, own_before) = (Usage::of_all(processes), hardware::cpu::process_cpu_time());
     let (mut dice, mut path) = (Dice::new(args.seed, 0), Vec::new());
     let value = vec![b'v'; args.values.longest() as usize];
     let (mut made, mut latency_ns, mut growth) = (0, latencies(), Vec::new());
@@ -130,14 +129,14 @@ fn fill(args: &FillArgs, shape: Shape, server: Option<u32>, stop: &Stop, line: &
             made += 1;
             if made % every == 0 {
                 line.count(made, args.nodes, "nodes");
-                let memory = server.and_then(|pid| resident(pid).ok()).unwrap_or_default();
+                let memory = resident_of_all(processes).unwrap_or_default();
                 growth.push((made, begun.elapsed().as_secs_f64(), memory.anon_kib, memory.file_kib));
             }
             Ok(())
         },
     );
-    let (seconds, after) = (begun.elapsed().as_secs_f64(), usage(server));
-    let own = hardware::cpu::process_cpu_time().saturating_sub(own_before);
+    let (seconds, own) = (begun.elapsed().as_secs_f64(), hardware::cpu::process_cpu_time().saturating_sub(own_before));
+    let after = Usage::of_all(processes);
     let ended_early = worked.err().map(|error| format!("{error:#}"));
     if let (0, Some(why)) = (made, &ended_early) {
         bail!("no node was made: {why}");

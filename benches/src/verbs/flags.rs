@@ -95,6 +95,14 @@ impl WorkloadFlags {
     /// # Errors
     /// The file is wrong, or settings contradict each other.
     pub fn workload(&self) -> anyhow::Result<Workload> {
+        self.workload_over(Settings::default())
+    }
+
+    /// The workload, with a verb's own defaults below flags and file.
+    ///
+    /// # Errors
+    /// As [`workload`](Self::workload).
+    pub fn workload_over(&self, defaults: Settings) -> anyhow::Result<Workload> {
         let file = self.workload.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
         let mut tree = file.tree;
         if self.depth.is_some() || self.fanout.is_some() {
@@ -124,7 +132,7 @@ impl WorkloadFlags {
                 poisson: self.poisson.then_some(true),
             },
         };
-        let workload = flags.over(file).workload()?;
+        let workload = flags.over(file).over(defaults).workload()?;
         let protocol = if self.redis { Protocol::Redis } else { Protocol::Zookeeper };
         let workload = Workload { protocol, ..workload };
         workload.check()?;
@@ -135,24 +143,13 @@ impl WorkloadFlags {
 /// The process of the server.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ServerFlags {
-    /// The server's process, for its CPU and memory; looked for by its port where it runs on this machine (`run` and
-    /// `sweep`: the processes of all servers).
+    /// The server's process, for its CPU and memory; looked for by its port where it runs on this machine, for all servers
+    /// that are named: theirs count together.
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
 }
 
 impl ServerFlags {
-    /// The process, if it was given or can be found.
-    ///
-    /// # Errors
-    /// There is no such process.
-    pub fn process(self, servers: &Servers) -> anyhow::Result<Option<u32>> {
-        match self.server_pid {
-            Some(pid) => crate::process::existing(pid).map(Some),
-            None => Ok(crate::process::listener(servers.addresses()[0])),
-        }
-    }
-
     /// The process that was given, or those of all servers that can be found.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::driver::crowd::Crowd;
 use crate::driver::expiry::{Expiry, expire};
 use crate::driver::latencies;
 use crate::driver::tidy::clean;
-use crate::process::{Resident, resident};
+use crate::process::{Resident, resident, resident_of_all};
 use crate::report::document::{number, time};
 use crate::report::{Conditions, Document, Latency, Plot, Scale, Series, Table};
 use crate::server::Server;
@@ -152,13 +152,16 @@ fn measure(
     figures: &mut SessionFigures,
 ) -> anyhow::Result<()> {
     let all = asks(servers, args.count, args.session_timeout.0, Some(args.per_source))?;
-    let mut process = started.as_ref().map(Server::pid).or(args.server.process(servers)?);
+    let processes = match started {
+        Some(server) => vec![server.pid()],
+        None => args.server.processes(servers)?,
+    };
     let own = || resident(std::process::id()).ok();
-    let (before, own_before) = (process.and_then(|pid| resident(pid).ok()), own());
+    let (before, own_before) = (resident_of_all(&processes), own());
     let begun = Instant::now();
     let mut crowd = Crowd::open(&all, stop, |open| line.count(open as u64, args.count.into(), "sessions"))?;
     (figures.opened, figures.open_seconds) = (crowd.len() as u64, begun.elapsed().as_secs_f64());
-    figures.memory = before.zip(process.and_then(|pid| resident(pid).ok()));
+    figures.memory = before.zip(resident_of_all(&processes));
     figures.own_memory = own_before.zip(own());
     line.say("holding");
     let begun = Instant::now();
@@ -168,7 +171,6 @@ fn measure(
         stop.check()?;
         line.say(&format!("storm {storm} of {}", args.storms));
         let (asks, begun) = break_off(args, crowd, started)?;
-        process = started.as_ref().map(Server::pid).or(process);
         let (back, storm) = Crowd::storm(&asks, begun, args.session_timeout.0 * 2, stop)?;
         figures.storms.push(storm_figures(&storm.attached, storm.expired, storm.failed));
         crowd = back;

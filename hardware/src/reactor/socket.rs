@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
-use rustix::net::sockopt::set_socket_linger;
+use rustix::net::sockopt::{set_socket_linger, set_tcp_quickack};
 
 use super::receive::ReceiveState;
 use super::send::SendQueue;
@@ -65,6 +65,17 @@ impl Reactor {
         });
         self.arm_receive(slot);
         SocketId { slot, generation }
+    }
+
+    /// Acknowledges what came on a TCP connection, and lets the acknowledgement of what comes next wait for bytes to go with,
+    /// mostly for 40 ms, as the kernel does by itself where requests follow replies. Holds until one had to go by itself, or a
+    /// second message comes before that. Does nothing for an id that is gone.
+    pub fn delay_acks(&self, id: SocketId) {
+        if let Some(socket) = self.sockets.get(id.slot, id.generation) {
+            // Of other sockets the option is unknown, and they need it as little.
+            let _ = set_tcp_quickack(&socket.fd, true);
+            let _ = set_tcp_quickack(&socket.fd, false);
+        }
     }
 
     /// Closes a socket. After this only [`Event::Sent`] and at last [`Event::Released`] follow for it; what the

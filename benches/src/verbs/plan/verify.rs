@@ -5,6 +5,7 @@ use super::target::Target;
 use super::{PlanArgs, conditions, deliver, report};
 use crate::driver::{Stage, latencies, run};
 use crate::plan::{Calibration, Setting, ceiling, median, predict};
+use crate::report::figures::spread;
 use crate::stop::Stop;
 use crate::verbs::progress::Line;
 use crate::workload::{Load, Schedule, Workload};
@@ -55,8 +56,8 @@ impl Compared {
     fn new(predicted: f64, mut measured: Vec<f64>, goal: f64) -> Compared {
         measured.sort_unstable_by(f64::total_cmp);
         let median = measured.get(measured.len() / 2).copied().unwrap_or(f64::NAN);
-        let spread = measured.last().zip(measured.first()).map_or(f64::NAN, |(high, low)| (high - low) / median);
-        Compared::with(predicted, median, spread, goal)
+        let apart = spread(&measured).unwrap_or(if median.is_nan() { f64::NAN } else { 0.0 });
+        Compared::with(predicted, median, apart, goal)
     }
 
     fn with(predicted: f64, measured: f64, spread: f64, goal: f64) -> Compared {
