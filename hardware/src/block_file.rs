@@ -421,6 +421,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_out_stays_as_it_is() {
+        for place in places() {
+            let file = BlockFile::create(&place.path().join("f"), 3 * 4096, PreferDirect::No).unwrap();
+            file.write_at(4096, b"record", WriteSync::None).unwrap();
+            // Also of a clean part, and beyond the end.
+            for (offset, bytes) in [(0, 4096), (4096, 4096), (4096, 1 << 20), (1 << 30, 4096)] {
+                file.write_out(offset, bytes).unwrap();
+            }
+            let mut read = [0; 6];
+            assert_eq!(file.read_at(4096, &mut read).unwrap(), 6);
+            assert_eq!(&read, b"record");
+            assert_eq!(file.len().unwrap(), 3 * 4096);
+            file.write_out(u64::MAX, 1).unwrap_err();
+        }
+    }
+
+    #[test]
     fn a_failed_allocation_leaves_no_file() {
         for place in places() {
             let path = place.path().join("f");
