@@ -216,24 +216,17 @@ impl World {
     }
 
     /// A server that has been taken out, and has to start anew, does not know where to find anybody who knows where it is:
-    /// its operator names it the members again, and itself, as before a server joins for the first time. Where the server is
-    /// the only one to know that the members without it are in force, it must not forget that, or it could lead those of
-    /// before, with a history that says otherwise: it is named those that it has, of that version, and itself as an observer.
+    /// its operator names it the members in force, and itself, as an observer. The list is newer than all before those: an
+    /// older one would make it forget that it is out, and it could lead others, with a history that says otherwise.
     fn name_members(&mut self, sid: i64) -> Result<(), String> {
         let (own, views) = (ServerId(sid), self.sites[&sid].storage.views());
         if views.committed().member(own).is_some() || views.last_seen().member(own).is_some() {
             return Ok(());
         }
         let current = Arc::clone(self.checker.timeline.members.current());
-        let votes = self.chance.percent(50);
-        let version = views.committed().version();
-        let is_known = |site: &Site| site.storage.views().committed().version() >= version;
         let members = match current.member(own) {
-            _ if !self.sites.iter().any(|(other, site)| *other != sid && is_known(site)) => {
-                first_members(views.committed(), sid, false)?.with_version(version)
-            }
-            Some(_) => current.with_version(0),
-            None => first_members(&current, sid, votes)?,
+            Some(_) => current.with_version(current.version() - 1),
+            None => first_members(&current, sid, false)?.with_version(current.version() - 1),
         };
         self.note(|| format!("server {sid} is told the members {}", brief(&members)));
         self.site(sid).storage.told(Arc::new(members));
