@@ -186,6 +186,7 @@ impl LedgerLoader {
             data_bytes: 0,
             quota_refusals: Default::default(),
             config_written: Zxid::ZERO,
+            config_held: Zxid::ZERO,
         };
         ledger.nodes = parts.into_iter().map(|part| part.hand_over(&mut ledger)).collect();
         ledger

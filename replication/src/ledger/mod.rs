@@ -84,6 +84,8 @@ pub struct Ledger {
     quota_refusals: BTreeMap<Box<str>, u64>,
     /// Version of the configuration that this server itself has written.
     config_written: Zxid,
+    /// Version of the configuration that /zookeeper/config holds; zero where that is not known.
+    config_held: Zxid,
 }
 
 impl Ledger {

@@ -158,8 +158,12 @@ impl Ledger {
 
     /// This server's own configuration becomes the content of /zookeeper/config, by a piece of no transaction: where the
     /// configuration came from somewhere else than the log (`QuorumPeer.initConfigInZKDatabase`). Reconfigurations before
-    /// it that are committed afterwards do not bring their members back.
+    /// it that are committed afterwards do not bring their members back. `None` where it is that already: whoever watches
+    /// the node has been told, and a core that has not heard yet that nobody is served would tell them again.
     pub fn write_config(&mut self, text: &str, version: Zxid) -> Option<RoutedPiece> {
+        if std::mem::replace(&mut self.config_held, version) == version && version != Zxid::ZERO {
+            return None;
+        }
         let node = self.hashed(&CONFIG_NODE.into());
         let before = self.nodes.update(node.hash, |state| {
             (state.version, state.data_length) = (CONFIG_VERSION, text.len() as u32);
@@ -326,6 +330,10 @@ impl Ledger {
             state.data_length = length(data) as u32;
         });
         let Some(before) = before else { return };
+        if **path == *CONFIG_NODE {
+            let is_reconfig = matches!(entry, Txn::SetData { reconfig: true, .. });
+            self.config_held = if is_reconfig { step.header.zxid } else { Zxid::ZERO };
+        }
         let change = length(data) - i64::from(before.data_length);
         self.kept.written(node.hash, before.owner, step.header.time_ms);
         self.data_bytes += change;

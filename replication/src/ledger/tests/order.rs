@@ -186,12 +186,19 @@ fn reconfig_of_an_ensemble_asks_the_members_and_then_the_acl() {
     let own = world.ledger.write_config("server.2=b:1:2:participant\nversion=900000000", Zxid(0x9_0000_0000)).unwrap();
     assert!(matches!(own.piece, Piece::Rewrite { version: -1, mzxid: Zxid(0x9_0000_0000), .. }));
     assert_eq!(world.node("/zookeeper/config").data_length, 44);
+    // What it holds is not written again.
+    assert!(world.ledger.write_config("server.2=b:1:2:participant\nversion=900000000", Zxid(0x9_0000_0000)).is_none());
     // A reconfiguration before that one, which the log holds and only now commits, changes nothing.
     assert!(matches!(propose(&mut world, Ok(text.clone())), (0, pieces) if pieces.is_empty()));
     assert_eq!(world.node("/zookeeper/config").data_length, 44);
     world.zxid = 0x9_0000_0000;
     assert_eq!(propose(&mut world, Ok(text.clone())).1.len(), 1, "a later one counts");
     assert_eq!(world.node("/zookeeper/config").data_length, text.len() as u32);
+    let in_force = Zxid(world.zxid);
+    assert!(world.ledger.write_config("version=3", in_force).is_none());
+    // But for what the superuser has put there.
+    assert_eq!(world.run(WriteOp::SetData(set("/zookeeper/config", "other", -1))), 0);
+    assert!(world.ledger.write_config("version=3", in_force).is_some());
 }
 
 #[test]
