@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 /// Whoever has partition logs to write.
@@ -77,10 +77,13 @@ pub struct LogFolder {
     write_out: Option<WriteOut>,
 }
 
+/// Writes that may wait to be handed on; whoever writes more waits for the disk.
+const WRITE_OUT_MAX: usize = 256;
+
 /// Hands the disk what has been written, as it comes: one write after the other, so that those whom it serves besides
 /// never wait for more than one, where a flush at the end would have it take everything at once.
 struct WriteOut {
-    written: Sender<(Arc<BlockFile>, u64, u64)>,
+    written: SyncSender<(Arc<BlockFile>, u64, u64)>,
     thread: JoinHandle<io::Result<()>>,
 }
 
@@ -88,7 +91,7 @@ impl WriteOut {
     /// # Errors
     /// The system has no thread left.
     fn start() -> io::Result<WriteOut> {
-        let (written, ranges) = channel::<(Arc<BlockFile>, u64, u64)>();
+        let (written, ranges) = sync_channel::<(Arc<BlockFile>, u64, u64)>(WRITE_OUT_MAX);
         let work = move || ranges.into_iter().try_for_each(|(file, offset, bytes)| file.write_out(offset, bytes));
         let thread = std::thread::Builder::new().name("write-out".into()).spawn(work)?;
         Ok(WriteOut { written, thread })
