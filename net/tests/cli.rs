@@ -13,6 +13,7 @@ use std::process::{Command, Output, Stdio};
 use support::record::{self, mode, op};
 use support::server::{Server, ServerConfig, class_path, ringkeeper_binary, server_jars};
 use support::session::Session;
+use support::tools::has_java;
 use support::{is_reference, only_ringkeeper};
 
 /// A server and the client to try.
@@ -381,8 +382,8 @@ fn a_conversation() {
 
 #[test]
 fn a_conversation_with_apaches_zkcli() {
-    if !std::path::Path::new("/usr/share/java/zookeeper.jar").exists() {
-        return support::skip("no Apache ZooKeeper (Debian package libzookeeper-java)");
+    if !has_java() {
+        return;
     }
     let cli = Cli { apache: true, ..Cli::start() };
     let run = converse(&cli);

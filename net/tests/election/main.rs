@@ -17,6 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use support::server::{Process, class_path, free_port, server_jars, temporary_directory};
+use support::tools::has_java;
 use support::wait_for;
 
 /// Servers 1 to 3 on free ports of this machine.
@@ -49,16 +50,6 @@ fn java(sid: i64, ensemble: &Ensemble, directory: &Path) -> Process {
 
 fn wait_for_log(server: &Process, text: &str) {
     wait_for(text, Duration::from_secs(90), || server.log().contains(text).then_some(()));
-}
-
-/// Whether there is an Apache ZooKeeper to elect with.
-fn has_java() -> bool {
-    let jar = Path::new("/usr/share/java/zookeeper.jar").exists();
-    let java = std::process::Command::new("java").arg("-version").output().is_ok_and(|run| run.status.success());
-    if !(jar && java) {
-        support::skip("no Apache ZooKeeper (Debian packages zookeeper and default-jre-headless)");
-    }
-    jar && java
 }
 
 /// The smallest of three, started with two Java servers, and started again beside the established ensemble; then the

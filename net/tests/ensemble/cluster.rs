@@ -4,7 +4,7 @@ use crate::support::server::{
     Process, class_path, four_letter_within, free_port, ringkeeper_binary, server_jars, temporary_directory,
 };
 use crate::support::session::{Hello, Knock, Reply, Session};
-use crate::support::{tools, wait_for};
+use crate::support::wait_for;
 use rustix::process::Signal;
 use std::fmt::Write as _;
 use std::fs;
@@ -370,17 +370,6 @@ pub fn call_all(session: &mut Session, requests: &[(i32, Vec<u8>)]) -> Vec<Reply
 /// The ConnectRequest of a new session that lasts through any fault.
 pub fn lasting() -> Hello {
     Hello { timeout: SESSION_TIMEOUT_MS, ..Hello::default() }
-}
-
-/// Whether there is an Apache ZooKeeper to mix with; a skip is said.
-pub fn has_java() -> bool {
-    match tools::reference_server() {
-        Ok(()) => true,
-        Err(why) => {
-            crate::support::skip(&why);
-            false
-        }
-    }
 }
 
 fn java_words(properties: &[String]) -> Vec<String> {

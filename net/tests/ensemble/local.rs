@@ -1,9 +1,10 @@
 //! Sessions of one server's own, and writes that a server refuses before the ensemble hears of them.
 
-use crate::cluster::{ANSWER_PATIENCE, Cluster, Kind, PATIENCE, has_java, lasting, open};
+use crate::cluster::{ANSWER_PATIENCE, Cluster, Kind, PATIENCE, lasting, open};
 use crate::support::record::{self, OPEN, err, mode, op};
 use crate::support::server::four_letter_within;
 use crate::support::session::{DELETED, Hello, Knock, Session};
+use crate::support::tools::has_java;
 use crate::support::{pause, wait_for};
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
 //! A running ensemble goes over from Apache ZooKeeper to Ringkeeper and back, one server at a time, as the README says.
 
-use crate::cluster::{Cluster, Kind, PATIENCE, has_java, open};
+use crate::cluster::{Cluster, Kind, PATIENCE, open};
 use crate::history::{self, Load};
 use crate::joining::{check_alive, plant};
 use crate::support::server::{ServerConfig, free_port, ringkeeper_binary};
 use crate::support::session::Session;
+use crate::support::tools::has_java;
 use crate::support::wait_for;
 use crate::tree::{assert_equal, await_gone};
 use std::fs;

@@ -1,8 +1,9 @@
 //! Ensembles of Ringkeeper and Apache ZooKeeper servers.
 
-use crate::cluster::{Cluster, Kind, has_java, open};
+use crate::cluster::{Cluster, Kind, open};
 use crate::history::{self, Load};
 use crate::joining::{check_alive, plant};
+use crate::support::tools::has_java;
 use crate::tree::{assert_equal, await_gone};
 use Kind::{Java, Ringkeeper};
 use std::fs;

@@ -1,10 +1,11 @@
 //! Ensembles that change their members at run time.
 
-use crate::cluster::{Cluster, Kind, PATIENCE, has_java, lasting, open};
+use crate::cluster::{Cluster, Kind, PATIENCE, lasting, open};
 use crate::history::{self, Load};
 use crate::support::record::{self, err, op};
 use crate::support::server::{four_letter_within, ringkeeper_binary};
 use crate::support::session::{CHANGED, Session, Stat};
+use crate::support::tools::has_java;
 use crate::support::wait_for;
 use crate::tree::assert_equal;
 use Kind::{Java, Ringkeeper};

@@ -5,6 +5,8 @@
 //! - `RINGKEEPER_TEST_SERVER=java` starts Apache ZooKeeper (Debian's `zookeeper` and its jars) in the place of
 //!   Ringkeeper, so that every test can be held against the reference. Only the few tests that are about Ringkeeper
 //!   alone (its command line, its exit codes, behaviour of the reference that must not be copied) say so and return.
+//! - `RINGKEEPER_TEST_JARS` is a folder with the jars of another ZooKeeper release under the names that Debian gives them
+//!   (`zookeeper.jar`, `zookeeper-jute.jar`, ... as in /usr/share/java): servers and clients in Java run on those.
 //! - `RINGKEEPER_TEST_BINARY` names another `ringkeeper` program than the one of this build.
 //! - `RINGKEEPER_TEST_DIR` is where data directories are made (the system's temporary directory unless set).
 //! - `CI=true` turns a skipped test (no Python, no Java, no network) into a failed one.

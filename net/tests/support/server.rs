@@ -151,9 +151,10 @@ impl ServerConfig {
     }
 }
 
-/// A class path of Debian's jars.
+/// A class path of jars: Debian's, unless another folder is named.
 pub fn class_path(jars: &[&str]) -> String {
-    jars.iter().map(|jar| format!("/usr/share/java/{jar}.jar")).collect::<Vec<_>>().join(":")
+    let folder = std::env::var("RINGKEEPER_TEST_JARS").unwrap_or_else(|_| "/usr/share/java".to_owned());
+    jars.iter().map(|jar| format!("{folder}/{jar}.jar")).collect::<Vec<_>>().join(":")
 }
 
 /// All jars that the reference server needs.

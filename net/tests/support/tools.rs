@@ -59,14 +59,18 @@ pub fn run_java(class: &str, arguments: &[&str]) {
     run_to_end(&format!("java/{class}.java"), command, &mut || {});
 }
 
-/// Whether Apache ZooKeeper can be started; why not, if so.
-pub fn reference_server() -> Result<(), String> {
+/// Whether Apache ZooKeeper can be started; if not, the skip is said.
+pub fn has_java() -> bool {
     let missing = class_path(server_jars()).split(':').find(|jar| !Path::new(jar).exists()).map(str::to_owned);
-    match missing {
-        Some(jar) => Err(format!("{jar} is missing (Debian package libzookeeper-java)")),
-        None if !is_good(Command::new("java").arg("-version")) => Err("no java".to_owned()),
-        None => Ok(()),
+    if let Some(jar) = &missing {
+        skip(&format!("{jar} is missing (Debian package libzookeeper-java)"));
+        return false;
     }
+    let runs = is_good(Command::new("java").arg("-version"));
+    if !runs {
+        skip("no java (Debian package default-jre-headless)");
+    }
+    runs
 }
 
 /// `net/tests`.
