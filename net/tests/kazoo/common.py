@@ -194,3 +194,5 @@ class WhoAmI(namedtuple("WhoAmI", "not_empty")):
 
 
 IS_REFERENCE = os.environ.get("RINGKEEPER_TEST_SERVER") == "java"
+# An Apache ZooKeeper older than 3.9, which answered some things in another way.
+IS_BEFORE_3_9 = os.environ.get("RINGKEEPER_TEST_BEFORE_3_9") == "true"

@@ -8,7 +8,7 @@ from common import (
     CHILD,
     CREATED,
     DELETED,
-    IS_REFERENCE,
+    IS_BEFORE_3_9,
     PATIENCE,
     AddWatch,
     CheckWatches,
@@ -215,11 +215,11 @@ class Persistent(ServerTest):
         self.client.get(path, watch=lambda _: None)
         self.client.get_children(path, watch=lambda _: None)
         # The persistent kinds (4, 5) came with 3.9.
-        kinds = (1, 2, 3) if IS_REFERENCE else (1, 2, 3, 4, 5)
+        kinds = (1, 2, 3) if IS_BEFORE_3_9 else (1, 2, 3, 4, 5)
         for kind in kinds:
             with self.subTest(kind=kind):
                 self.assertTrue(self.call(self.client, CheckWatches(path, kind)))
-        removed = (1, 2) if IS_REFERENCE else (1, 2, 4, 5)
+        removed = (1, 2) if IS_BEFORE_3_9 else (1, 2, 4, 5)
         for kind in removed:
             with self.subTest(kind=kind):
                 self.call(self.client, RemoveWatches(path, kind))

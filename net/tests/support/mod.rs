@@ -20,11 +20,18 @@ pub mod server;
 pub mod session;
 pub mod tools;
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Whether the tests run against Apache ZooKeeper.
 pub fn is_reference() -> bool {
     std::env::var("RINGKEEPER_TEST_SERVER").is_ok_and(|value| value == "java")
+}
+
+/// Whether the tests run against an Apache ZooKeeper older than 3.9, which answered some things in another way.
+pub fn is_before_3_9() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| is_reference() && tools::reference_release() < (3, 9))
 }
 
 /// Says that a test is about Ringkeeper alone, when the reference is under test. True: return.

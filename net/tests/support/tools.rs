@@ -3,7 +3,7 @@
 //! They are set up once per build directory, in `target/interop`.
 
 use super::server::{class_path, server_jars};
-use super::{skip, try_wait_for};
+use super::{is_before_3_9, skip, try_wait_for};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -41,6 +41,7 @@ pub fn run_kazoo_here(module: &str, environment: &[(&str, &str)], meanwhile: &mu
     command.args(["-X", "faulthandler", "-m", "unittest", "-v", module]);
     command.current_dir(tests_directory().join("kazoo"));
     command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("RINGKEEPER_TEST_BEFORE_3_9", if is_before_3_9() { "true" } else { "false" });
     command.envs(environment.iter().copied());
     run_to_end(&format!("kazoo/{module}.py"), command, meanwhile);
 }
@@ -71,6 +72,18 @@ pub fn has_java() -> bool {
         skip("no java (Debian package default-jre-headless)");
     }
     runs
+}
+
+/// Major and minor number of the Apache ZooKeeper that the jars are.
+pub fn reference_release() -> (u32, u32) {
+    let mut command = Command::new("java");
+    command.args(["-cp", &class_path(server_jars()), "org.apache.zookeeper.version.VersionInfoMain"]);
+    let told = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let numbers = told.split("version ").nth(1).map(|release| release.split('.').map_while(|n| n.parse().ok()));
+    match numbers.map(|numbers| numbers.collect::<Vec<u32>>()).as_deref() {
+        Some([major, minor, ..]) => (*major, *minor),
+        _ => panic!("which release is this: {told:?}"),
+    }
 }
 
 /// `net/tests`.

@@ -291,7 +291,7 @@ fn ip_entries(shards: usize) {
     .enumerate()
     {
         if is_reference() && id.contains(':') {
-            continue; // IPv6 entries came with 3.9
+            continue; // IPv6 entries came with 3.9.4
         }
         let path = format!("/ip{n}");
         session.call(op::CREATE, &record::create(&path, None, &[(1, "ip", id)], 0)).ok();

@@ -1,7 +1,7 @@
 //! The frames of a short conversation, byte by byte.
 
 use crate::on_one_and_four_shards;
-use crate::support::is_reference;
+use crate::support::is_before_3_9;
 use crate::support::raw::{Raw, hex};
 use crate::support::server::Server;
 
@@ -18,7 +18,7 @@ fn expect(raw: &mut Raw, pattern: &str) -> Vec<u8> {
         match word {
             "S" | "T" => expected.extend([None; 8]),
             "P" => expected.extend([None; 16]),
-            _ if word.starts_with('E') && is_reference() => expected.extend([Some(0xff); 8]),
+            _ if word.starts_with('E') && is_before_3_9() => expected.extend([Some(0xff); 8]),
             _ => expected.extend(hex(word.trim_start_matches('E')).into_iter().map(Some)),
         }
     }

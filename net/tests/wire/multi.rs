@@ -1,7 +1,7 @@
 //! multi and multiRead: framing, results, all or nothing.
 
 use crate::on_one_and_four_shards;
-use crate::support::is_reference;
+use crate::support::is_before_3_9;
 use crate::support::record::{self, OPEN, err, mode, op, record};
 use crate::support::server::Server;
 use crate::support::session::{OpResult, Session};
@@ -41,12 +41,12 @@ fn results_by_type(shards: usize) {
     let results = reply.results();
     let kinds: Vec<(i32, i32)> = results.iter().map(|result| (result.kind, result.err)).collect();
     // 3.8 answers create2 as create.
-    let create2 = if is_reference() { op::CREATE } else { op::CREATE2 };
+    let create2 = if is_before_3_9() { op::CREATE } else { op::CREATE2 };
     assert_eq!(kinds, [(1, 0), (create2, 0), (15, 0), (15, 0), (5, 0), (5, 0), (13, 0), (2, 0), (1, 0)]);
     assert_eq!(results[0].path.as_deref(), Some("/a"));
     let stat = session.stat("/b").unwrap();
     assert_eq!((stat.data_length, stat.version, stat.czxid), (2, 0, reply.zxid));
-    assert!(results[1].stat == Some(stat) || is_reference());
+    assert!(results[1].stat == Some(stat) || is_before_3_9());
     assert_eq!(results[2].stat.unwrap().owner, 0);
     assert_eq!(results[3].stat.unwrap().owner, 0);
     // The Stat as of that op, not of the end.
@@ -166,7 +166,7 @@ fn malformed_multis_fail_as_a_whole(shards: usize) {
     ];
     for (what, body) in cases {
         // 3.8 did not look at flags while decoding.
-        if !(is_reference() && what.ends_with("flags")) {
+        if !(is_before_3_9() && what.ends_with("flags")) {
             assert_eq!(session.err(op::MULTI, &body), err::MARSHALLING, "{what}");
         }
     }
@@ -176,7 +176,7 @@ fn malformed_multis_fail_as_a_whole(shards: usize) {
         out.count(None);
         out.int(0);
     });
-    if !is_reference() {
+    if !is_before_3_9() {
         assert_eq!(session.err(op::MULTI, &record::multi(&[(op::CREATE, null_acl)])), err::MARSHALLING);
     }
     assert_eq!(session.stat("/m"), None);

@@ -4,7 +4,7 @@ use crate::on_one_and_four_shards;
 use crate::support::record::{self, OPEN, err, mode, op, record};
 use crate::support::server::{Server, ServerConfig};
 use crate::support::session::{CHANGED, CHILD, CREATED, DELETED, Event, Message, Session};
-use crate::support::{is_reference, only_ringkeeper};
+use crate::support::{is_before_3_9, only_ringkeeper};
 
 on_one_and_four_shards!(
     an_event_precedes_the_reply_that_caused_it,
@@ -99,7 +99,7 @@ fn events_carry_the_zxid_of_their_transaction(shards: usize) {
     watch(&mut session, op::GET_CHILDREN, "/");
     let zxid = session.create("/a", b"").zxid;
     // Before 3.9 it was always -1.
-    let zxid = if is_reference() { -1 } else { zxid };
+    let zxid = if is_before_3_9() { -1 } else { zxid };
     assert_eq!(session.event(), Event { zxid, kind: CREATED, path: "/a".to_owned() });
     assert_eq!(session.event(), Event { zxid, kind: CHILD, path: "/".to_owned() });
 }
@@ -278,7 +278,7 @@ fn closing_a_session_fires_for_each_ephemeral(shards: usize) {
     session.call(op::SYNC, &record::path("/")).ok();
     session.take_events();
     let zxid = owner.close();
-    let zxid = if is_reference() { -1 } else { zxid };
+    let zxid = if is_before_3_9() { -1 } else { zxid };
     let mut deleted = Vec::new();
     for _ in paths {
         let event = session.event();
@@ -423,7 +423,7 @@ fn check_and_remove_watches(shards: usize) {
     let ask = |session: &mut Session, code: i32, kind: i32| session.err(code, &record::path_int("/a", kind));
     session.create("/a", b"");
     // 4 and 5 (persistent, recursive) came with 3.9; there 1 and 2 mean the standard watches alone.
-    let kinds: &[i32] = if is_reference() { &[1, 2, 3] } else { &[1, 2, 3, 4, 5] };
+    let kinds: &[i32] = if is_before_3_9() { &[1, 2, 3] } else { &[1, 2, 3, 4, 5] };
     for kind in kinds {
         assert_eq!(ask(&mut session, op::CHECK_WATCHES, *kind), err::NO_WATCHER);
         assert_eq!(ask(&mut session, op::REMOVE_WATCHES, *kind), err::NO_WATCHER);
@@ -437,7 +437,7 @@ fn check_and_remove_watches(shards: usize) {
     assert_eq!(ask(&mut session, op::REMOVE_WATCHES, 1), err::NO_WATCHER);
     assert_eq!(ask(&mut session, op::REMOVE_WATCHES, 2), err::OK);
     assert_eq!(ask(&mut session, op::CHECK_WATCHES, 3), err::NO_WATCHER);
-    if !is_reference() {
+    if !is_before_3_9() {
         add_watch(&mut session, "/a", 0);
         add_watch(&mut session, "/a", 1);
         watch(&mut session, op::GET_DATA, "/a");
@@ -508,7 +508,7 @@ fn thousands_of_events_in_order(shards: usize) {
     }
     for n in 0..count {
         let zxid = writer.reply().zxid;
-        let zxid = if is_reference() { -1 } else { zxid };
+        let zxid = if is_before_3_9() { -1 } else { zxid };
         assert_eq!(session.event(), Event { zxid, kind: CREATED, path: format!("/p/n{n}") });
         assert_eq!(session.event(), Event { zxid, kind: CHILD, path: "/p".to_owned() });
     }
