@@ -173,7 +173,7 @@ impl Election {
         if (repeats || had_role) && beats(committed, &looking.proposal, &vote) {
             // It would never hear the better word if it went on to break the silence that makes this server repeat it.
             let proposal = looking.proposal(self.round);
-            self.answer(now_ms, from, vote, proposal, out);
+            self.answer(now_ms, from, (PeerState::Looking, vote), proposal, out);
         } else if joined || adopted {
             // The own word comes back from there, and is tallied.
             self.tell_all(now_ms, out);

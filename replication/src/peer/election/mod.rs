@@ -22,7 +22,7 @@ mod tests;
 
 use super::ensemble::{Ensemble, MemberRole, ServerId, Views};
 use super::wire::notification::{Notification, PeerState, Vote};
-use answers::Answers;
+use answers::{Answers, Word};
 use bytes::Bytes;
 use looking::{Heard, Looking};
 use std::sync::Arc;
@@ -218,11 +218,11 @@ impl Election {
             // the leader that is lost; that vote for a dead server would be taken for a fresh one, and spread.
             let round = self.round;
             let answer = self.looking.as_ref().map_or(Vote { round, ..current }, |looking| looking.proposal(round));
-            self.answer(now_ms, from, vote, answer, out);
+            self.answer(now_ms, from, (state, vote), answer, out);
         } else if let Some(looking) = &self.looking {
             if state == PeerState::Looking && vote.round < self.round {
                 let answer = looking.proposal(self.round);
-                self.answer(now_ms, from, vote, answer, out);
+                self.answer(now_ms, from, (state, vote), answer, out);
             }
             self.hear(now_ms, from, Heard { state, vote, version }, out);
         } else if state == PeerState::Looking && self.state != PeerState::Looking {
@@ -269,9 +269,13 @@ impl Election {
         out.push(ElectionAction::Elected { leader: vote.leader, state: self.state, vote });
     }
 
-    /// Answers the word of a server with this server's. Whoever has a role is not answered in turn.
-    fn answer(&mut self, now_ms: i64, to: ServerId, word: Vote, answer: Vote, out: &mut Vec<ElectionAction>) {
-        if self.state != PeerState::Looking || self.answers.is_due(now_ms, to, word, answer) {
+    /// Answers the word of a server, unless that has just been done. Where neither looks there is nothing to tell.
+    fn answer(&mut self, now_ms: i64, to: ServerId, word: Word, answer: Vote, out: &mut Vec<ElectionAction>) {
+        let is_due = match self.state {
+            PeerState::Looking => self.answers.is_due(now_ms, to, word, answer),
+            _ => word.0 == PeerState::Looking,
+        };
+        if is_due {
             self.send(to, answer, out);
         }
     }

@@ -304,6 +304,8 @@ fn those_without_a_vote_are_answered_and_not_counted() {
     stage.sent();
     stage.hear(4, LOOKING, NO_VOTE);
     assert_eq!(stage.sent(), [(4, LEADING, vote(2, 2, 10, 1))]);
+    stage.hear(4, PeerState::Observing, vote(2, 2, 10, 1));
+    assert_eq!(stage.sent(), [], "neither looks");
 }
 
 #[test]
@@ -496,6 +498,22 @@ fn an_answer_is_not_answered_for_ever() {
     abstains.now_ms += 200;
     abstains.hear(4, LOOKING, vote(2, 1, 10, 3));
     assert_eq!(abstains.sent(), [(4, LOOKING, vote(3, 1, -1, 1))]);
+}
+
+/// Trap: an observer that has a leader already answers whoever looks, and nobody who looks counts it.
+#[test]
+fn an_observer_and_a_voter_do_not_answer_each_other_for_ever() {
+    let mut stage = Stage::looking();
+    stage.sent();
+    stage.hear(4, LOOKING, NO_VOTE);
+    for answers in [1, 1, 0, 0] {
+        assert_eq!(stage.sent().len(), answers);
+        stage.hear(4, PeerState::Observing, vote(1, 1, 9, 1));
+    }
+    stage.look(10, 1);
+    stage.sent();
+    stage.hear(4, PeerState::Observing, vote(1, 1, 9, 1));
+    assert_eq!(stage.sent(), [(4, LOOKING, vote(2, 1, 10, 2))], "the answer is another one");
 }
 
 #[test]
