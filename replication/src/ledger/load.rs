@@ -185,8 +185,7 @@ impl LedgerLoader {
             marks: Some(marks),
             data_bytes: 0,
             quota_refusals: Default::default(),
-            config_written: Zxid::ZERO,
-            config_held: Zxid::ZERO,
+            config_held: None,
         };
         ledger.nodes = parts.into_iter().map(|part| part.hand_over(&mut ledger)).collect();
         ledger

@@ -82,10 +82,8 @@ pub struct Ledger {
     /// Sum of path and data lengths.
     data_bytes: i64,
     quota_refusals: BTreeMap<Box<str>, u64>,
-    /// Version of the configuration that this server itself has written.
-    config_written: Zxid,
-    /// Version of the configuration that /zookeeper/config holds; zero where that is not known.
-    config_held: Zxid,
+    /// Version of the configuration that /zookeeper/config holds, where that is known.
+    config_held: Option<Zxid>,
 }
 
 impl Ledger {

@@ -161,14 +161,14 @@ impl Ledger {
     /// it that are committed afterwards do not bring their members back. `None` where it is that already: whoever watches
     /// the node has been told, and a core that has not heard yet that nobody is served would tell them again.
     pub fn write_config(&mut self, text: &str, version: Zxid) -> Option<RoutedPiece> {
-        if std::mem::replace(&mut self.config_held, version) == version && version != Zxid::ZERO {
+        if self.config_held == Some(version) {
             return None;
         }
         let node = self.hashed(&CONFIG_NODE.into());
         let before = self.nodes.update(node.hash, |state| {
             (state.version, state.data_length) = (CONFIG_VERSION, text.len() as u32);
         })?;
-        self.config_written = version;
+        self.config_held = Some(version);
         self.data_bytes += text.len() as i64 - i64::from(before.data_length);
         let data = Bytes::copy_from_slice(text.as_bytes());
         let piece = Piece::Rewrite { node, data, version: CONFIG_VERSION, mzxid: version };
@@ -193,7 +193,9 @@ impl Ledger {
             Txn::Delete { path, .. } => self.apply_delete(step, path),
             // A member that begins to serve has written what is in force, and commits the end of its log behind that. The
             // transaction of what is in force need not be there: the log may have been lost, and the file kept.
-            Txn::SetData { path, reconfig: true, .. } if step.header.zxid < self.config_written => {
+            Txn::SetData { path, reconfig: true, .. }
+                if self.config_held.is_some_and(|held| step.header.zxid < held) =>
+            {
                 self.overlay.settle(self.hash(path), step.header.zxid);
             }
             Txn::SetData { path, data, version, .. } => self.apply_set_data(step, path, data, *version, entry),
@@ -332,7 +334,7 @@ impl Ledger {
         let Some(before) = before else { return };
         if **path == *CONFIG_NODE {
             let is_reconfig = matches!(entry, Txn::SetData { reconfig: true, .. });
-            self.config_held = if is_reconfig { step.header.zxid } else { Zxid::ZERO };
+            self.config_held = is_reconfig.then_some(step.header.zxid);
         }
         let change = length(data) - i64::from(before.data_length);
         self.kept.written(node.hash, before.owner, step.header.time_ms);

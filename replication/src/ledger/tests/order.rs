@@ -182,7 +182,10 @@ fn reconfig_of_an_ensemble_asks_the_members_and_then_the_acl() {
     let node = world.node("/zookeeper/config");
     assert_eq!((node.version, node.data_length), (-1, text.len() as u32));
 
-    // On a server's own account: the same node, whatever its zxid.
+    // On a server's own account: the same node, whatever its zxid. It is written where nobody knows what is there, and once.
+    assert_eq!(world.run(WriteOp::SetData(set("/zookeeper/config", "other", -1))), 0);
+    let first = |ledger: &mut Ledger| ledger.write_config("version=0", Zxid::ZERO);
+    assert!(first(&mut world.ledger).is_some() && first(&mut world.ledger).is_none());
     let own = world.ledger.write_config("server.2=b:1:2:participant\nversion=900000000", Zxid(0x9_0000_0000)).unwrap();
     assert!(matches!(own.piece, Piece::Rewrite { version: -1, mzxid: Zxid(0x9_0000_0000), .. }));
     assert_eq!(world.node("/zookeeper/config").data_length, 44);

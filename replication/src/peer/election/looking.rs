@@ -7,7 +7,7 @@ use crate::peer::wire::notification::{NOTIFICATION_VERSION, Notification, PeerSt
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Silence in ms that must follow a quorum before the round is decided (`finalizeWait`).
-const QUIET_MS: i64 = 200;
+pub(super) const QUIET_MS: i64 = 200;
 
 /// The round's tables. They hold one entry per voter at most.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ impl Election {
         if (repeats || had_role) && beats(committed, &looking.proposal, &vote) {
             // It would never hear the better word if it went on to break the silence that makes this server repeat it.
             let proposal = looking.proposal(self.round);
-            self.send(from, proposal, out);
+            self.answer(now_ms, from, (PeerState::Looking, vote), proposal, out);
         } else if joined || adopted {
             // The own word comes back from there, and is tallied.
             self.tell_all(now_ms, out);

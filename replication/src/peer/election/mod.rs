@@ -12,6 +12,7 @@
 
 pub mod port;
 
+mod answers;
 mod looking;
 mod order;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 
 use super::ensemble::{Ensemble, MemberRole, ServerId, Views};
 use super::wire::notification::{Notification, PeerState, Vote};
+use answers::{Answers, Word};
 use bytes::Bytes;
 use looking::{Heard, Looking};
 use std::sync::Arc;
@@ -133,13 +135,23 @@ pub struct Election {
     current: Option<Vote>,
     /// The round under way; none while in a role, and while a restart is awaited.
     looking: Option<Looking>,
+    answers: Answers,
 }
 
 impl Election {
     /// A service that waits for [`ElectionInput::Look`].
     pub fn new(config: ElectionConfig, views: Views) -> Election {
         let role = views.committed().role_of(config.own);
-        Election { config, views, role, state: PeerState::Looking, round: 0, current: None, looking: None }
+        Election {
+            config,
+            views,
+            role,
+            state: PeerState::Looking,
+            round: 0,
+            current: None,
+            looking: None,
+            answers: Answers::default(),
+        }
     }
 
     /// Takes one input and appends what is to be done.
@@ -152,6 +164,7 @@ impl Election {
                 self.views = views;
                 self.round = 0;
                 self.looking = None;
+                self.answers.forget();
                 if self.state == PeerState::Looking {
                     self.current = None;
                 }
@@ -204,11 +217,12 @@ impl Election {
             // It may be a voter by a configuration that this server has not seen. Java tells it, in this round's name, of
             // the leader that is lost; that vote for a dead server would be taken for a fresh one, and spread.
             let round = self.round;
-            let vote = self.looking.as_ref().map_or(Vote { round, ..current }, |looking| looking.proposal(round));
-            self.send(from, vote, out);
+            let answer = self.looking.as_ref().map_or(Vote { round, ..current }, |looking| looking.proposal(round));
+            self.answer(now_ms, from, (state, vote), answer, out);
         } else if let Some(looking) = &self.looking {
             if state == PeerState::Looking && vote.round < self.round {
-                self.send(from, looking.proposal(self.round), out);
+                let answer = looking.proposal(self.round);
+                self.answer(now_ms, from, (state, vote), answer, out);
             }
             self.hear(now_ms, from, Heard { state, vote, version }, out);
         } else if state == PeerState::Looking && self.state != PeerState::Looking {
@@ -253,6 +267,17 @@ impl Election {
         self.looking = None;
         self.current = Some(vote);
         out.push(ElectionAction::Elected { leader: vote.leader, state: self.state, vote });
+    }
+
+    /// Answers the word of a server, unless that has just been done. Where neither looks there is nothing to tell.
+    fn answer(&mut self, now_ms: i64, to: ServerId, word: Word, answer: Vote, out: &mut Vec<ElectionAction>) {
+        let is_due = match self.state {
+            PeerState::Looking => self.answers.is_due(now_ms, to, word, answer),
+            _ => word.0 == PeerState::Looking,
+        };
+        if is_due {
+            self.send(to, answer, out);
+        }
     }
 
     fn send(&self, to: ServerId, vote: Vote, out: &mut Vec<ElectionAction>) {

@@ -304,6 +304,8 @@ fn those_without_a_vote_are_answered_and_not_counted() {
     stage.sent();
     stage.hear(4, LOOKING, NO_VOTE);
     assert_eq!(stage.sent(), [(4, LEADING, vote(2, 2, 10, 1))]);
+    stage.hear(4, PeerState::Observing, vote(2, 2, 10, 1));
+    assert_eq!(stage.sent(), [], "neither looks");
 }
 
 #[test]
@@ -463,6 +465,55 @@ fn who_repeats_a_worse_vote_is_told_the_better_one() {
     stage.hear(1, LOOKING, vote(2, 1, 10, 1));
     stage.hear(1, LOOKING, vote(2, 1, 10, 1));
     assert_eq!(stage.sent(), [], "it agrees");
+}
+
+/// Trap: a voter that abstains, in an earlier round, and does not know the server that the configuration under way lets vote.
+/// Each has reason to answer whatever the other says.
+#[test]
+fn an_answer_is_not_answered_for_ever() {
+    let mut views = Views::settled(ensemble(3, 3, "version=1"));
+    views.see(ensemble(4, 4, "version=2"));
+    let mut joiner = Stage::with_views(4, views);
+    let mut abstains = Stage::new(3, ensemble(3, 3, "version=1"));
+    abstains.look(-1, 1);
+    joiner.look(11, 1);
+    joiner.hear(2, LOOKING, vote(2, 1, 10, 3));
+    joiner.hear(1, LOOKING, vote(2, 1, 10, 3));
+    let mut words = 0;
+    loop {
+        let heard = joiner.sent().into_iter().filter(|(to, ..)| *to == 3).collect::<Vec<_>>();
+        heard.iter().for_each(|(_, state, vote)| abstains.hear(4, *state, *vote));
+        let answers = abstains.sent().into_iter().filter(|(to, ..)| *to == 4).collect::<Vec<_>>();
+        answers.iter().for_each(|(_, state, vote)| joiner.hear(3, *state, *vote));
+        words += answers.len();
+        assert!(words < 10, "{heard:?} {answers:?}");
+        if answers.is_empty() {
+            break;
+        }
+    }
+    assert!(words > 0);
+    joiner.pass(200);
+    assert_eq!(joiner.elected(), Some((2, FOLLOWING, vote(2, 1, 10, 3))), "nothing breaks the silence");
+    // It asks again, having heard nothing for a while.
+    abstains.now_ms += 200;
+    abstains.hear(4, LOOKING, vote(2, 1, 10, 3));
+    assert_eq!(abstains.sent(), [(4, LOOKING, vote(3, 1, -1, 1))]);
+}
+
+/// Trap: an observer that has a leader already answers whoever looks, and nobody who looks counts it.
+#[test]
+fn an_observer_and_a_voter_do_not_answer_each_other_for_ever() {
+    let mut stage = Stage::looking();
+    stage.sent();
+    stage.hear(4, LOOKING, NO_VOTE);
+    for answers in [1, 1, 0, 0] {
+        assert_eq!(stage.sent().len(), answers);
+        stage.hear(4, PeerState::Observing, vote(1, 1, 9, 1));
+    }
+    stage.look(10, 1);
+    stage.sent();
+    stage.hear(4, PeerState::Observing, vote(1, 1, 9, 1));
+    assert_eq!(stage.sent(), [(4, LOOKING, vote(2, 1, 10, 2))], "the answer is another one");
 }
 
 #[test]
