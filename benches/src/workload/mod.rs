@@ -67,6 +67,8 @@ pub struct Workload {
     pub churn_per_second: f64,
     /// Closed or open loop.
     pub load: Load,
+    /// When a reply has come, in an open loop.
+    pub arrivals: Arrivals,
 }
 
 impl Default for Workload {
@@ -92,6 +94,7 @@ impl Default for Workload {
             session_timeout: Span::seconds(30),
             churn_per_second: 0.0,
             load: Load::Closed,
+            arrivals: Arrivals::default(),
         }
     }
 }
@@ -178,6 +181,17 @@ pub enum Load {
         /// Arrivals at random with that rate instead of evenly spaced ones.
         poisson: bool,
     },
+}
+
+/// When a reply has come, in an open loop. In a closed loop it is the program's reading of it, which triggers the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// When the kernel stamps it; the program is not woken up for it.
+    #[default]
+    Kernel,
+    /// When the program has been woken up and reads it.
+    Program,
 }
 
 /// Watches that each session holds during a run. Those that fire are set anew.
