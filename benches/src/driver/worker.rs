@@ -93,12 +93,15 @@ impl Worker {
         let open = match &workload.load {
             Load::Closed => None,
             Load::Open { schedule, poisson } => {
-                Some(Pacer::new(schedule.clone(), *poisson, workload.seed, given.thread, given.threads))
+                let grain = workload.grain.0;
+                Some(Pacer::new(schedule.clone(), grain, *poisson, workload.seed, given.thread, given.threads))
             }
         };
         let gather_from_ns = (open.is_some() && workload.arrivals == Arrivals::Kernel).then_some(0);
         let churn = match workload.churn_per_second {
-            rate if rate > 0.0 => Some(Pacer::new(Schedule::fixed(rate)?, false, 0, given.thread, given.threads)),
+            rate if rate > 0.0 => {
+                Some(Pacer::new(Schedule::fixed(rate)?, Duration::ZERO, false, 0, given.thread, given.threads))
+            }
             _ => None,
         };
         let (opened_to, opened) = channel();

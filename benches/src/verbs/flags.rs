@@ -87,6 +87,9 @@ pub struct WorkloadFlags {
     /// Open loop: arrivals at random with that rate.
     #[arg(long)]
     pub poisson: bool,
+    /// Open loop: requests due within this time are meant and sent together, at its begin [default: 100us].
+    #[arg(long, value_name = "TIME")]
+    pub grain: Option<Span>,
     /// Open loop: when a reply has come [default: kernel].
     #[arg(long)]
     pub arrivals: Option<Arrivals>,
@@ -133,6 +136,7 @@ impl WorkloadFlags {
                 rate: self.rate,
                 schedule: self.schedule.clone(),
                 poisson: self.poisson.then_some(true),
+                grain: self.grain,
                 arrivals: self.arrivals,
             },
         };

@@ -23,6 +23,13 @@ pub use values::ValueSizes;
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Requests of an open loop are meant in groups of this time, unless told otherwise: setting a timer for each would be most of
+/// what an operation costs the generator.
+const GRAIN: Duration = Duration::from_micros(100);
+/// The longest such time.
+const GRAIN_MAX: Duration = Duration::from_millis(10);
 
 /// A workload, complete and possible.
 #[derive(Clone, Debug, Serialize)]
@@ -67,6 +74,8 @@ pub struct Workload {
     pub churn_per_second: f64,
     /// Closed or open loop.
     pub load: Load,
+    /// Requests of an open loop that are due within this time are meant, and sent, at its begin.
+    pub grain: Span,
     /// When a reply has come, in an open loop.
     pub arrivals: Arrivals,
 }
@@ -94,6 +103,7 @@ impl Default for Workload {
             session_timeout: Span::seconds(30),
             churn_per_second: 0.0,
             load: Load::Closed,
+            grain: Span(GRAIN),
             arrivals: Arrivals::default(),
         }
     }
@@ -107,6 +117,7 @@ impl Workload {
     pub fn check(&self) -> anyhow::Result<()> {
         self.tree.check()?;
         ensure!(!self.measure.0.is_zero(), "measure is 0 s: nothing would be measured");
+        ensure!(self.grain.0 <= GRAIN_MAX, "[load] grain is {}, not between 0 and 10 ms", self.grain);
         ensure!(
             self.threads <= self.connections,
             "threads ({}) are more than connections ({})",

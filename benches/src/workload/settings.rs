@@ -72,6 +72,7 @@ pub struct LoadSettings {
     pub rate: Option<f64>,
     pub schedule: Option<Schedule>,
     pub poisson: Option<bool>,
+    pub grain: Option<Span>,
     pub arrivals: Option<Arrivals>,
 }
 
@@ -116,6 +117,7 @@ impl Settings {
             },
             load: LoadSettings {
                 poisson: self.load.poisson.or(below.load.poisson),
+                grain: self.load.grain.or(below.load.grain),
                 arrivals: self.load.arrivals.or(below.load.arrivals),
                 ..if self.load.rate.is_some() || self.load.schedule.is_some() { self.load } else { below.load }
             },
@@ -173,6 +175,7 @@ impl Settings {
             session_timeout: self.sessions.timeout.unwrap_or(plain.session_timeout),
             churn_per_second,
             load,
+            grain: self.load.grain.unwrap_or(plain.grain),
             arrivals: self.load.arrivals.unwrap_or(plain.arrivals),
             protocol: plain.protocol,
         };
