@@ -221,15 +221,17 @@ fn document(
     let mut medians = Table::new("Medians over the rounds (spread: largest over smallest)", &columns);
     for rounds in &measured {
         let us = |value: f64| format!("{} us", number(value));
+        // A round without an answer is infinitely far from the others.
+        let apart = |spread: f64| if spread.is_finite() { format!("{spread:.2} x") } else { "-".to_owned() };
         medians.row([
             rounds.server.clone(),
             number(rounds.median(|run| run.rate)),
-            format!("{:.2} x", rounds.spread(|run| run.rate)),
+            apart(rounds.spread(|run| run.rate)),
             time(rounds.median(|run| run.latency.p50_us)),
             time(rounds.median(|run| run.latency.p99_us)),
             time(rounds.median(|run| run.latency.p999_us)),
             us(rounds.median(cpu)),
-            format!("{:.2} x", rounds.spread(cpu)),
+            apart(rounds.spread(cpu)),
             us(rounds.median(|run| run.generator.cpu_us_per_op)),
             number(rounds.runs.iter().map(|run| run.errors).sum::<u64>() as f64),
         ]);
@@ -242,6 +244,13 @@ fn document(
             let (rate, cpu) = (ratio(|run| run.rate), ratio(cpu));
             let (p50, p99) = (ratio(|run| run.latency.p50_us), ratio(|run| run.latency.p99_us));
             let name = format!("{} / {}", first.server, other.server);
+            if other.median(|run| run.rate) == 0.0 {
+                ratios.row([name, "-".into(), "-".into(), "-".into(), "-".into()]);
+                if at == 0 {
+                    answer = format!("{} answered nothing in most rounds.", other.server);
+                }
+                continue;
+            }
             ratios.row([name, format!("{rate:.2}"), format!("{p50:.2}"), format!("{p99:.2}"), format!("{cpu:.3}")]);
             if at == 0 {
                 answer = format!(
@@ -260,6 +269,9 @@ fn document(
     });
     let mut warnings: Vec<String> = ended.into_iter().map(|why| format!("it ended early: {why}")).collect();
     for rounds in &measured {
+        for (round, _) in (1..).zip(&rounds.runs).filter(|(_, run)| run.rate == 0.0) {
+            warnings.push(format!("{} answered nothing in round {round}: its medians mean little", rounds.server));
+        }
         if rounds.runs.iter().any(|run| run.generator_saturated) {
             warnings.push(format!("the generator was saturated before {}; use more --threads", rounds.server));
         }

@@ -7,6 +7,9 @@ use crate::report::figures::spread;
 use crate::report::{Conditions, Document, Plot, RunFigures, Scale, Series, Table};
 use crate::workload::Workload;
 
+/// A rate below this part of the answer does not miss the objective for the load.
+const FAR_BELOW: f64 = 0.7;
+
 pub(super) fn document(
     args: &SweepArgs,
     workload: &Workload,
@@ -20,6 +23,7 @@ pub(super) fn document(
     if steps.iter().any(|step| step.run.generator_saturated) {
         warnings.push("at some rates the generator was saturated before the server; use more --threads".to_owned());
     }
+    warnings.extend(found.and_then(|(_, knee, _)| hiccups(steps, knee)));
     warnings.extend(ended.iter().map(|why| format!("the sweep ended early: {why}")));
     let figures = serde_json::json!({
         "workload": serde_json::to_value(workload)?,
@@ -79,7 +83,12 @@ fn answer(args: &SweepArgs, swept: &Swept) -> String {
         answer += &format!(" ({there}: p50 {}, p99 {})", time(latency.p50_us), time(latency.p99_us));
     }
     if high > low {
-        answer += &format!(", the median of its last tries, between {} and {}/s", number(low), number(high));
+        answer += &format!(
+            ", where half of the tries hold; as far as {} tries tell it lies between {} and {}/s",
+            steps.len(),
+            number(low),
+            number(high)
+        );
     }
     answer.push('.');
     let above = steps.iter().find(|step| step.asked_rate > knee && step.missed.is_some());
@@ -96,6 +105,26 @@ fn answer(args: &SweepArgs, swept: &Swept) -> String {
         );
     }
     answer
+}
+
+/// What there is to say of rates far below the answer that missed the objective: not for the load.
+fn hiccups(steps: &[Step], knee: f64) -> Option<String> {
+    let far = in_order(steps).into_iter().filter(|step| step.asked_rate < FAR_BELOW * knee).collect::<Vec<_>>();
+    let missed = far.iter().filter(|step| step.missed.is_some()).count();
+    let by_rate = far.chunk_by(|one, other| one.asked_rate == other.asked_rate).filter_map(|tries| {
+        let missed: Vec<&str> = tries.iter().filter_map(|step| step.missed.as_deref()).collect();
+        let why = missed.first()?;
+        Some(format!("{} of {} at {}/s ({why})", missed.len(), tries.len(), number(tries[0].asked_rate)))
+    });
+    (missed > 0).then(|| {
+        format!(
+            "{missed} of {} tries at less than {} of the answer missed the objective too: {}. That is not the load: the machine \
+             or its disk stood still, and may have done so near the answer",
+            far.len(),
+            percent(FAR_BELOW),
+            by_rate.collect::<Vec<_>>().join(", ")
+        )
+    })
 }
 
 fn percent(share: f64) -> String {
