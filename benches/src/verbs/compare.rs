@@ -300,3 +300,39 @@ fn document(
         }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::report::figures::made_up;
+
+    fn compared(rates: [[f64; 3]; 2]) -> Document {
+        let rounds = |(server, rates): (&str, [f64; 3])| {
+            let runs = rates.map(|rate| made_up(rate, if rate > 0.0 { 1_000.0 } else { 0.0 }));
+            Rounds { server: server.to_owned(), runs: runs.to_vec() }
+        };
+        let all: Vec<Rounds> = ["one", "other"].into_iter().zip(rates).map(rounds).collect();
+        let nobody = Servers::one(([127, 0, 0, 1], 1).into());
+        let conditions = Conditions::gather(&nobody, 1);
+        document("title".to_owned(), &Workload::default(), &all, conditions, None).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_answered_nothing_has_no_ratio_and_is_told() {
+        let silent = compared([[100.0, 110.0, 90.0], [0.0, 0.0, 50.0]]);
+        assert_eq!(silent.answer, "other answered nothing in most rounds.");
+        assert!(["round 1", "round 2"].iter().zip(&silent.warnings).all(|(round, warning)| warning.contains(round)));
+        assert_eq!(silent.warnings.len(), 2, "{:?}", silent.warnings);
+        let text = format!("{:?}", silent.tables);
+        assert!(!text.contains("inf") && !text.contains("NaN"), "{text}");
+    }
+
+    #[test]
+    fn one_silent_round_is_told_and_the_others_count() {
+        let mostly = compared([[100.0, 100.0, 100.0], [50.0, 0.0, 50.0]]);
+        assert!(mostly.answer.starts_with("one answers 2.00 times the requests of other"), "{}", mostly.answer);
+        assert!(mostly.warnings.len() == 1 && mostly.warnings[0].contains("other answered nothing in round 2"));
+        assert!(compared([[1.0; 3]; 2]).warnings.is_empty());
+    }
+}

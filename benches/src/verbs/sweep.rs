@@ -52,7 +52,7 @@ pub struct SweepArgs {
     #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
     precision: f64,
     /// So many tries near the answer, which is the rate at which half of all tries hold, as a curve through them tells.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 26, value_parser = clap::value_parser!(u32).range(1..=1000))]
     tries: u32,
     #[command(flatten)]
     output: OutputFlags,
@@ -142,7 +142,7 @@ impl Sweep<'_> {
             let tries = self.args.tries as usize;
             let goes_on = swept.search.book(held, tries);
             // The same once more in the middle and at the end: how far these are apart is the machine's doing.
-            let halfway = swept.search.close() && swept.search.close_tries() == tries / 2;
+            let halfway = swept.search.close() && swept.search.close_tries() == (tries / 2).max(1);
             if halfway || !goes_on {
                 self.line.say("a closed loop, to know how steady the machine is");
                 swept.machine.add(&self.closed_loop()?);

@@ -234,3 +234,36 @@ fn plots(args: &SweepArgs, swept: &Swept) -> Vec<Plot> {
             .with([Series::new("server", server), Series::new("generator", generator)]),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::report::figures::made_up;
+
+    fn steps(tries: &[(f64, bool)]) -> Vec<Step> {
+        let step = |(asked_rate, held): &(f64, bool)| Step {
+            asked_rate: *asked_rate,
+            missed: (!held).then(|| "p99 was 9 ms".to_owned()),
+            run: made_up(*asked_rate, 1_000.0),
+        };
+        tries.iter().map(step).collect()
+    }
+
+    #[test]
+    fn what_missed_far_below_the_answer_is_told_with_its_rates() {
+        let tries = [
+            (300.0, true),
+            (500.0, false),
+            (900.0, false),
+            (500.0, true),
+            (1_000.0, true),
+            (690.0, false),
+            (500.0, false),
+        ];
+        let told = hiccups(&steps(&tries), 1_000.0).unwrap();
+        assert!(told.starts_with("3 of 5 tries at less than 70 %"), "{told}");
+        assert!(told.contains("2 of 3 at 500/s (p99 was 9 ms), 1 of 1 at 690/s"), "{told}");
+        assert_eq!(hiccups(&steps(&[(300.0, true), (700.0, false), (1_000.0, true)]), 1_000.0), None);
+    }
+}

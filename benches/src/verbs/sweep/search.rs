@@ -33,6 +33,8 @@ struct Stairs {
     rung: i32,
     last: Option<bool>,
     tries: usize,
+    /// Tries since both a higher and a lower rung was tried: before, the staircase is only on its way.
+    counted: usize,
 }
 
 impl Search {
@@ -42,6 +44,8 @@ impl Search {
     const FALL: f64 = 2.0;
     /// Rungs between the rates with which the staircase begins.
     const RUNGS: f64 = 4.0;
+    /// A staircase that does not come to its turn has so many times the tries that count at the most.
+    const PATIENCE: usize = 2;
 
     /// To five digits, so that a rate that is tried again is the same in figures and plots.
     fn rounded(rate: f64) -> f64 {
@@ -68,13 +72,13 @@ impl Search {
         self.tried.push((self.next, held));
     }
 
-    /// Books what became of `next`; `false` when the second part has had `tries`, or nothing holds.
+    /// Books what became of `next`; `false` when the second part has had `tries` that count, or nothing holds.
     pub(super) fn book(&mut self, held: bool, tries: usize) -> bool {
         let finest = 1.0 + self.precision;
         if let Some(stairs) = &mut self.stairs {
             stairs.book(held, finest);
             self.next = Search::rounded(stairs.rate()).max(self.floor);
-            return stairs.tries < tries;
+            return stairs.counted < tries && stairs.tries < Search::PATIENCE * tries;
         }
         if held {
             self.held = Some(self.next);
@@ -100,9 +104,9 @@ impl Search {
         self.stairs.is_some()
     }
 
-    /// Tries of the second part.
+    /// Tries of the second part that count.
     pub(super) fn close_tries(&self) -> usize {
-        self.stairs.as_ref().map_or(0, |stairs| stairs.tries)
+        self.stairs.as_ref().map_or(0, |stairs| stairs.counted)
     }
 
     /// The answer, as far as it is known: what it is at least, what fits best, what it is at most. Before the second part, the
@@ -117,7 +121,7 @@ impl Search {
 
 impl Stairs {
     fn new(base: f64, ratio: f64) -> Stairs {
-        Stairs { base, ratio, rung: 0, last: None, tries: 0 }
+        Stairs { base, ratio, rung: 0, last: None, tries: 0, counted: 0 }
     }
 
     fn rate(&self) -> f64 {
@@ -127,6 +131,9 @@ impl Stairs {
     fn book(&mut self, held: bool, finest: f64) {
         self.tries += 1;
         let turned = self.last.replace(held).is_some_and(|last| last != held);
+        if turned || self.counted > 0 {
+            self.counted += 1;
+        }
         if turned && self.ratio > finest {
             (self.base, self.rung) = (self.rate(), 0);
             self.ratio = self.ratio.sqrt().max(finest);
@@ -165,7 +172,7 @@ mod tests {
             let (low, median, high) = search.answer().unwrap();
             assert!((0.96..=1.0).contains(&(median / knee)), "{median} of {knee}");
             assert!(low <= knee && high > knee && high < low * 1.1, "{low} {high}");
-            assert!(rates.len() < 34 && search.close(), "{} tries", rates.len());
+            assert!(rates.len() < TRIES + 25 && search.close(), "{} tries", rates.len());
         }
     }
 
