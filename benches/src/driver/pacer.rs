@@ -42,6 +42,8 @@ impl Window {
 #[derive(Debug)]
 pub(super) struct Pacer {
     schedule: Schedule,
+    /// Requests meant within so many nanoseconds are meant at their begin.
+    grain_ns: u64,
     step: f64,
     poisson: Option<Dice>,
     /// Position of the next request among those of all threads.
@@ -50,13 +52,23 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// Thread `thread` of `threads`, each of which sends every `threads`-th request.
-    pub(super) fn new(schedule: Schedule, poisson: bool, seed: u64, thread: u32, threads: u32) -> Pacer {
+    /// Thread `thread` of `threads`, each of which sends every `threads`-th request. All that fall into the same `grain` are
+    /// meant at its begin, so that one sleep serves them.
+    pub(super) fn new(
+        schedule: Schedule,
+        grain: Duration,
+        poisson: bool,
+        seed: u64,
+        thread: u32,
+        threads: u32,
+    ) -> Pacer {
         let mut dice = Dice::new(seed, 1_000_000 + u64::from(thread));
         let step = f64::from(threads);
         let next = if poisson { step * dice.exponential() } else { f64::from(thread) };
-        let next_ns = schedule.due_ns(next);
-        Pacer { schedule, step, poisson: poisson.then_some(dice), next, next_ns }
+        let grain_ns = (grain.as_nanos() as u64).max(1);
+        let mut pacer = Pacer { schedule, grain_ns, step, poisson: poisson.then_some(dice), next, next_ns: 0 };
+        pacer.next_ns = pacer.meant_ns();
+        pacer
     }
 
     /// When the next request is meant to be sent.
@@ -68,8 +80,13 @@ impl Pacer {
     pub(super) fn take(&mut self) -> u64 {
         let due = self.next_ns;
         self.next += self.step * self.poisson.as_mut().map_or(1.0, Dice::exponential);
-        self.next_ns = self.schedule.due_ns(self.next);
+        self.next_ns = self.meant_ns();
         due
+    }
+
+    fn meant_ns(&self) -> u64 {
+        let due_ns = self.schedule.due_ns(self.next);
+        due_ns - due_ns % self.grain_ns
     }
 }
 
@@ -81,11 +98,11 @@ mod tests {
     #[test]
     fn threads_share_a_schedule_without_gap_or_double() {
         let schedule: Schedule = "ramp:100..300@2s".parse().unwrap();
-        let mut alone = Pacer::new(schedule.clone(), false, 1, 0, 1);
+        let mut alone = Pacer::new(schedule.clone(), Duration::ZERO, false, 1, 0, 1);
         let expected: Vec<u64> = (0..300).map(|_| alone.take()).collect();
         let mut shared: Vec<u64> = (0..3)
             .flat_map(|thread| {
-                let mut pacer = Pacer::new(schedule.clone(), false, 1, thread, 3);
+                let mut pacer = Pacer::new(schedule.clone(), Duration::ZERO, false, 1, thread, 3);
                 (0..100).map(move |_| pacer.take()).collect::<Vec<_>>()
             })
             .collect();
@@ -94,8 +111,23 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_one_grain_are_meant_together_and_none_is_lost() {
+        let schedule = Schedule::fixed(30_000.0).unwrap();
+        let mut each = Pacer::new(schedule.clone(), Duration::ZERO, false, 1, 0, 1);
+        let mut grouped = Pacer::new(schedule, Duration::from_micros(100), false, 1, 0, 1);
+        let mut groups = std::collections::BTreeMap::new();
+        for _ in 0..30_000 {
+            let (one, other) = (each.take(), grouped.take());
+            assert_eq!(other, one - one % 100_000);
+            *groups.entry(other).or_insert(0) += 1;
+        }
+        assert_eq!(groups.len(), 10_000);
+        assert!(groups.values().all(|count| (2..=4).contains(count)));
+    }
+
+    #[test]
     fn random_arrivals_keep_the_rate_and_vary_like_a_poisson_process() {
-        let mut pacer = Pacer::new(Schedule::fixed(1000.0).unwrap(), true, 4, 0, 1);
+        let mut pacer = Pacer::new(Schedule::fixed(1000.0).unwrap(), Duration::ZERO, true, 4, 0, 1);
         let mut per_second = [0_u32; 200];
         while pacer.next_ns() < 200_000_000_000 {
             per_second[(pacer.take() / 1_000_000_000) as usize] += 1;

@@ -11,7 +11,7 @@ use super::recorder::{Intervals, Record, Recorder};
 use crate::stop::Stop;
 use crate::wire::reply::{EVENT, Event as WatchEvent, PING, string};
 use crate::wire::resp;
-use crate::workload::{Dice, Load, Op, Protocol, Schedule};
+use crate::workload::{Arrivals, Dice, Load, Op, Protocol, Schedule};
 use anyhow::{Context, bail};
 use hardware::reactor::{Event, Reactor, ReactorConfig, SocketId};
 use std::net::TcpStream;
@@ -21,6 +21,12 @@ use std::time::{Duration, Instant};
 
 /// How often a thread looks whether it is asked to stop.
 const LOOK: Duration = Duration::from_millis(100);
+/// Where the next send of an open loop is no further away, replies wait in the kernel until then.
+const GATHER_NS: u64 = 1_000_000;
+/// Where the kernel did not tell when a reply came, or one of this size came, no reply waits in the kernel for so long.
+const NO_GATHERING_NS: u64 = 100_000_000;
+/// Replies this large could fill the connection's window while they wait.
+const LARGE_BYTES: usize = 4000;
 /// Send buffers kept for reuse.
 const SPARE_MAX: usize = 4096;
 
@@ -62,6 +68,8 @@ pub(super) struct Worker {
     ping_ns: u64,
     /// Whether an open loop waits for room on its connections, or catches up after that.
     held_back: bool,
+    /// Replies may wait in the kernel from here on; `None`: never.
+    gather_from_ns: Option<u64>,
     /// The connection that the next request of an open loop goes to.
     cursor: usize,
     recorder: Recorder,
@@ -85,11 +93,15 @@ impl Worker {
         let open = match &workload.load {
             Load::Closed => None,
             Load::Open { schedule, poisson } => {
-                Some(Pacer::new(schedule.clone(), *poisson, workload.seed, given.thread, given.threads))
+                let grain = workload.grain.0;
+                Some(Pacer::new(schedule.clone(), grain, *poisson, workload.seed, given.thread, given.threads))
             }
         };
+        let gather_from_ns = (open.is_some() && workload.arrivals == Arrivals::Kernel).then_some(0);
         let churn = match workload.churn_per_second {
-            rate if rate > 0.0 => Some(Pacer::new(Schedule::fixed(rate)?, false, 0, given.thread, given.threads)),
+            rate if rate > 0.0 => {
+                Some(Pacer::new(Schedule::fixed(rate)?, Duration::ZERO, false, 0, given.thread, given.threads))
+            }
             _ => None,
         };
         let (opened_to, opened) = channel();
@@ -103,6 +115,7 @@ impl Worker {
             churn_next: 0,
             ping_ns: 0,
             held_back: false,
+            gather_from_ns,
             cursor: 0,
             window: given.window,
             origin: given.origin,
@@ -161,17 +174,31 @@ impl Worker {
             let next_ns = self.send_due(now_ns);
             self.flush();
             let wake_ns = next_ns.min(self.window.end_ns).min(now_ns + LOOK.as_nanos() as u64);
-            self.turn(&mut events, wake_ns)?;
+            let gather = next_ns <= now_ns + GATHER_NS && self.gather_from_ns.is_some_and(|from| from <= now_ns);
+            self.turn(&mut events, wake_ns, gather)?;
         }
     }
 
-    fn turn(&mut self, events: &mut Vec<Event>, wake_ns: u64) -> anyhow::Result<()> {
+    /// Sleeps until something comes or until `wake_ns`; if replies are to `gather`, they alone do not end the sleep.
+    fn turn(&mut self, events: &mut Vec<Event>, wake_ns: u64, gather: bool) -> anyhow::Result<()> {
         let until = self.origin + Duration::from_nanos(wake_ns);
-        self.reactor.turn(events, Some(until), || true).context("the generator's own ring failed")?;
+        let turned = match gather {
+            true => self.reactor.turn_at(events, until, || true),
+            false => self.reactor.turn(events, Some(until), || true),
+        };
+        turned.context("the generator's own ring failed")?;
         let now_ns = self.now_ns();
         for event in events.drain(..) {
             match event {
-                Event::Received { socket, data } => self.received(socket, &data, now_ns)?,
+                Event::Received { socket, data } => {
+                    let arrived = data.arrived().map(|at| at.saturating_duration_since(self.origin).as_nanos() as u64);
+                    if let Some(from_ns) = &mut self.gather_from_ns
+                        && (arrived.is_none() || data.len() > LARGE_BYTES)
+                    {
+                        *from_ns = now_ns + NO_GATHERING_NS;
+                    }
+                    self.received(socket, &data, arrived.unwrap_or(now_ns))?;
+                }
                 Event::Sent { buf, .. } if self.spare.len() < SPARE_MAX => self.spare.push(buf),
                 Event::Closed { socket, .. } => self.closed(socket, now_ns),
                 _ => {}

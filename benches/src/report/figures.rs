@@ -218,6 +218,51 @@ pub(crate) fn spread(repeats: &[f64]) -> Option<f64> {
     }
 }
 
+/// A run that was not measured, for tests of what reports make of runs.
+#[cfg(test)]
+pub(crate) fn made_up(rate: f64, p99_us: f64) -> RunFigures {
+    let us = [p99_us / 4.0, p99_us / 2.0, p99_us, 2.0 * p99_us];
+    let latency = Latency {
+        count: rate as u64,
+        mean_us: us[0],
+        p50_us: us[0],
+        p90_us: us[1],
+        p99_us,
+        p999_us: us[3],
+        max_us: us[3],
+    };
+    let resident = Resident::default();
+    let generator = Side {
+        cpu_us_per_op: 2.0,
+        processors: 0.1,
+        busiest_thread: 0.1,
+        memory_before: resident,
+        memory_after: resident,
+    };
+    RunFigures {
+        seconds: 1.0,
+        asked_rate: None,
+        rate,
+        answered: rate as u64,
+        errors: 0,
+        errors_by_name: BTreeMap::new(),
+        unfinished: 0,
+        lost_connections: 0,
+        watch_events: 0,
+        reopening: None,
+        latency,
+        percentiles: Vec::new(),
+        operations: Vec::new(),
+        over_time: Vec::new(),
+        server: Some(generator.clone()),
+        generator,
+        send_lag_p99_us: None,
+        generator_saturated: false,
+        ended_early: None,
+        warnings: Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

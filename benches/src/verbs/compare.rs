@@ -221,15 +221,17 @@ fn document(
     let mut medians = Table::new("Medians over the rounds (spread: largest over smallest)", &columns);
     for rounds in &measured {
         let us = |value: f64| format!("{} us", number(value));
+        // A round without an answer is infinitely far from the others.
+        let apart = |spread: f64| if spread.is_finite() { format!("{spread:.2} x") } else { "-".to_owned() };
         medians.row([
             rounds.server.clone(),
             number(rounds.median(|run| run.rate)),
-            format!("{:.2} x", rounds.spread(|run| run.rate)),
+            apart(rounds.spread(|run| run.rate)),
             time(rounds.median(|run| run.latency.p50_us)),
             time(rounds.median(|run| run.latency.p99_us)),
             time(rounds.median(|run| run.latency.p999_us)),
             us(rounds.median(cpu)),
-            format!("{:.2} x", rounds.spread(cpu)),
+            apart(rounds.spread(cpu)),
             us(rounds.median(|run| run.generator.cpu_us_per_op)),
             number(rounds.runs.iter().map(|run| run.errors).sum::<u64>() as f64),
         ]);
@@ -242,6 +244,13 @@ fn document(
             let (rate, cpu) = (ratio(|run| run.rate), ratio(cpu));
             let (p50, p99) = (ratio(|run| run.latency.p50_us), ratio(|run| run.latency.p99_us));
             let name = format!("{} / {}", first.server, other.server);
+            if other.median(|run| run.rate) == 0.0 {
+                ratios.row([name, "-".into(), "-".into(), "-".into(), "-".into()]);
+                if at == 0 {
+                    answer = format!("{} answered nothing in most rounds.", other.server);
+                }
+                continue;
+            }
             ratios.row([name, format!("{rate:.2}"), format!("{p50:.2}"), format!("{p99:.2}"), format!("{cpu:.3}")]);
             if at == 0 {
                 answer = format!(
@@ -260,6 +269,9 @@ fn document(
     });
     let mut warnings: Vec<String> = ended.into_iter().map(|why| format!("it ended early: {why}")).collect();
     for rounds in &measured {
+        for (round, _) in (1..).zip(&rounds.runs).filter(|(_, run)| run.rate == 0.0) {
+            warnings.push(format!("{} answered nothing in round {round}: its medians mean little", rounds.server));
+        }
         if rounds.runs.iter().any(|run| run.generator_saturated) {
             warnings.push(format!("the generator was saturated before {}; use more --threads", rounds.server));
         }
@@ -287,4 +299,40 @@ fn document(
             "compare": serde_json::to_value(all)?,
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::report::figures::made_up;
+
+    fn compared(rates: [[f64; 3]; 2]) -> Document {
+        let rounds = |(server, rates): (&str, [f64; 3])| {
+            let runs = rates.map(|rate| made_up(rate, if rate > 0.0 { 1_000.0 } else { 0.0 }));
+            Rounds { server: server.to_owned(), runs: runs.to_vec() }
+        };
+        let all: Vec<Rounds> = ["one", "other"].into_iter().zip(rates).map(rounds).collect();
+        let nobody = Servers::one(([127, 0, 0, 1], 1).into());
+        let conditions = Conditions::gather(&nobody, 1);
+        document("title".to_owned(), &Workload::default(), &all, conditions, None).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_answered_nothing_has_no_ratio_and_is_told() {
+        let silent = compared([[100.0, 110.0, 90.0], [0.0, 0.0, 50.0]]);
+        assert_eq!(silent.answer, "other answered nothing in most rounds.");
+        assert!(["round 1", "round 2"].iter().zip(&silent.warnings).all(|(round, warning)| warning.contains(round)));
+        assert_eq!(silent.warnings.len(), 2, "{:?}", silent.warnings);
+        let text = format!("{:?}", silent.tables);
+        assert!(!text.contains("inf") && !text.contains("NaN"), "{text}");
+    }
+
+    #[test]
+    fn one_silent_round_is_told_and_the_others_count() {
+        let mostly = compared([[100.0, 100.0, 100.0], [50.0, 0.0, 50.0]]);
+        assert!(mostly.answer.starts_with("one answers 2.00 times the requests of other"), "{}", mostly.answer);
+        assert!(mostly.warnings.len() == 1 && mostly.warnings[0].contains("other answered nothing in round 2"));
+        assert!(compared([[1.0; 3]; 2]).warnings.is_empty());
+    }
 }

@@ -3,7 +3,7 @@
 use crate::workload::keys::Distribution;
 use crate::workload::settings::{KeySettings, LoadSettings, SessionSettings, WatchSettings};
 use crate::workload::{
-    Mix, Protocol, Schedule, Servers, Settings, Shape, Span, Target, ValueSizes, WatchKind, Workload,
+    Arrivals, Mix, Protocol, Schedule, Servers, Settings, Shape, Span, Target, ValueSizes, WatchKind, Workload,
 };
 use clap::Args;
 use std::num::NonZeroU32;
@@ -87,6 +87,12 @@ pub struct WorkloadFlags {
     /// Open loop: arrivals at random with that rate.
     #[arg(long)]
     pub poisson: bool,
+    /// Open loop: requests due within this time are meant and sent together, at its begin [default: 100us].
+    #[arg(long, value_name = "TIME")]
+    pub grain: Option<Span>,
+    /// Open loop: when a reply has come [default: kernel].
+    #[arg(long)]
+    pub arrivals: Option<Arrivals>,
 }
 
 impl WorkloadFlags {
@@ -130,6 +136,8 @@ impl WorkloadFlags {
                 rate: self.rate,
                 schedule: self.schedule.clone(),
                 poisson: self.poisson.then_some(true),
+                grain: self.grain,
+                arrivals: self.arrivals,
             },
         };
         let workload = flags.over(file).over(defaults).workload()?;

@@ -1,5 +1,6 @@
 //! `sweep`: the highest rate that holds an objective, and latency against load.
 
+mod fit;
 mod machine;
 mod objective;
 mod report;
@@ -33,8 +34,6 @@ const NEARBY: f64 = 0.1;
 const MAJORITY_OF: u32 = 3;
 /// The lowest rate that is tried is this part of what a closed loop reaches, or of the first rate.
 const LEAST: f64 = 64.0;
-/// Near the answer a try takes so many times as long.
-const CLOSE_TIMES: u32 = 2;
 
 /// Finds the highest rate that holds an objective, with the open loop.
 #[derive(Args, Clone, Debug)]
@@ -50,10 +49,10 @@ pub struct SweepArgs {
     #[arg(long, value_name = "RATE")]
     from: Option<f64>,
     /// Near the answer the next rate is so much higher after a try that held, and lower after one that failed, percent.
-    #[arg(long, default_value_t = 3.0, value_name = "PERCENT")]
+    #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
     precision: f64,
-    /// So many tries near the answer, each of twice the time: the median of their rates is the answer.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// So many tries near the answer, which is the rate at which half of all tries hold, as a curve through them tells.
+    #[arg(long, default_value_t = 26, value_parser = clap::value_parser!(u32).range(1..=1000))]
     tries: u32,
     #[command(flatten)]
     output: OutputFlags,
@@ -139,11 +138,12 @@ impl Sweep<'_> {
 
     fn search(&self, swept: &mut Swept) -> anyhow::Result<()> {
         loop {
-            let was_close = swept.search.close();
             let Some(held) = self.most(swept)? else { return Ok(()) };
-            let goes_on = swept.search.book(held, self.args.tries as usize);
+            let tries = self.args.tries as usize;
+            let goes_on = swept.search.book(held, tries);
             // The same once more in the middle and at the end: how far these are apart is the machine's doing.
-            if swept.search.close() != was_close || !goes_on {
+            let halfway = swept.search.close() && swept.search.close_tries() == (tries / 2).max(1);
+            if halfway || !goes_on {
                 self.line.say("a closed loop, to know how steady the machine is");
                 swept.machine.add(&self.closed_loop()?);
             }
@@ -159,7 +159,7 @@ impl Sweep<'_> {
         for rate in LOWER.map(|part| (part * knee).round()) {
             let nearby = |step: &Step| (step.asked_rate / rate - 1.0).abs() < NEARBY;
             if swept.ended.is_none() && rate >= Search::RATE_MIN && !swept.steps.iter().any(nearby) {
-                self.step(swept, rate, self.workload.measure)?;
+                self.step(swept, rate)?;
             }
         }
         Ok(())
@@ -175,13 +175,14 @@ impl Sweep<'_> {
     /// there is no more to be had.
     fn most(&self, swept: &mut Swept) -> anyhow::Result<Option<bool>> {
         let rate = swept.search.next;
-        let measure = Span(self.workload.measure.0 * if swept.search.close() { CLOSE_TIMES } else { 1 });
         let (mut tries, mut failures) = (0, 0);
         loop {
-            let failed = !self.step(swept, rate, measure)?;
+            let held = self.step(swept, rate)?;
             if swept.ended.is_some() {
                 return Ok(None);
             }
+            swept.search.note(held);
+            let failed = !held;
             (tries, failures) = (tries + 1, failures + u32::from(failed));
             match () {
                 () if swept.search.close() || failures == 0 => return Ok(Some(!failed)),
@@ -193,11 +194,11 @@ impl Sweep<'_> {
     }
 
     /// One try: whether it held.
-    fn step(&self, swept: &mut Swept, rate: f64, measure: Span) -> anyhow::Result<bool> {
+    fn step(&self, swept: &mut Swept, rate: f64) -> anyhow::Result<bool> {
         let load = Load::Open { schedule: Schedule::fixed(rate)?, poisson: self.args.workload.poisson };
         // A closed loop's number of unanswered requests would hold an open loop back.
         let outstanding = self.args.workload.outstanding.map_or(1000, std::num::NonZeroU32::get);
-        let at_rate = Workload { load, outstanding, measure, ..self.workload.clone() };
+        let at_rate = Workload { load, outstanding, ..self.workload.clone() };
         let outcome = self.run(&at_rate)?;
         let missed = self.args.objective.missed(&outcome);
         let held = missed.is_none();

@@ -23,6 +23,13 @@ pub use values::ValueSizes;
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Requests of an open loop are meant in groups of this time, unless told otherwise: setting a timer for each would be most of
+/// what an operation costs the generator.
+const GRAIN: Duration = Duration::from_micros(100);
+/// The longest such time.
+const GRAIN_MAX: Duration = Duration::from_millis(10);
 
 /// A workload, complete and possible.
 #[derive(Clone, Debug, Serialize)]
@@ -67,6 +74,10 @@ pub struct Workload {
     pub churn_per_second: f64,
     /// Closed or open loop.
     pub load: Load,
+    /// Requests of an open loop that are due within this time are meant, and sent, at its begin.
+    pub grain: Span,
+    /// When a reply has come, in an open loop.
+    pub arrivals: Arrivals,
 }
 
 impl Default for Workload {
@@ -92,6 +103,8 @@ impl Default for Workload {
             session_timeout: Span::seconds(30),
             churn_per_second: 0.0,
             load: Load::Closed,
+            grain: Span(GRAIN),
+            arrivals: Arrivals::default(),
         }
     }
 }
@@ -104,6 +117,7 @@ impl Workload {
     pub fn check(&self) -> anyhow::Result<()> {
         self.tree.check()?;
         ensure!(!self.measure.0.is_zero(), "measure is 0 s: nothing would be measured");
+        ensure!(self.grain.0 <= GRAIN_MAX, "[load] grain is {}, not between 0 and 10 ms", self.grain);
         ensure!(
             self.threads <= self.connections,
             "threads ({}) are more than connections ({})",
@@ -178,6 +192,17 @@ pub enum Load {
         /// Arrivals at random with that rate instead of evenly spaced ones.
         poisson: bool,
     },
+}
+
+/// When a reply has come, in an open loop. In a closed loop it is the program's reading of it, which triggers the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// When the kernel stamps it; the program is not woken up for it.
+    #[default]
+    Kernel,
+    /// When the program has been woken up and reads it.
+    Program,
 }
 
 /// Watches that each session holds during a run. Those that fire are set anew.

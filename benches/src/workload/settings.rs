@@ -7,7 +7,7 @@ use super::servers::{Servers, Target};
 use super::time::Span;
 use super::tree::Shape;
 use super::values::ValueSizes;
-use super::{Load, WatchKind, Watches, Workload};
+use super::{Arrivals, Load, WatchKind, Watches, Workload};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use std::num::NonZeroU32;
@@ -72,6 +72,8 @@ pub struct LoadSettings {
     pub rate: Option<f64>,
     pub schedule: Option<Schedule>,
     pub poisson: Option<bool>,
+    pub grain: Option<Span>,
+    pub arrivals: Option<Arrivals>,
 }
 
 impl Settings {
@@ -113,10 +115,11 @@ impl Settings {
                 timeout: self.sessions.timeout.or(below.sessions.timeout),
                 churn_per_second: self.sessions.churn_per_second.or(below.sessions.churn_per_second),
             },
-            load: if self.load.rate.is_some() || self.load.schedule.is_some() {
-                LoadSettings { poisson: self.load.poisson.or(below.load.poisson), ..self.load }
-            } else {
-                LoadSettings { poisson: self.load.poisson.or(below.load.poisson), ..below.load }
+            load: LoadSettings {
+                poisson: self.load.poisson.or(below.load.poisson),
+                grain: self.load.grain.or(below.load.grain),
+                arrivals: self.load.arrivals.or(below.load.arrivals),
+                ..if self.load.rate.is_some() || self.load.schedule.is_some() { self.load } else { below.load }
             },
         }
     }
@@ -172,6 +175,8 @@ impl Settings {
             session_timeout: self.sessions.timeout.unwrap_or(plain.session_timeout),
             churn_per_second,
             load,
+            grain: self.load.grain.unwrap_or(plain.grain),
+            arrivals: self.load.arrivals.unwrap_or(plain.arrivals),
             protocol: plain.protocol,
         };
         workload.check()?;

@@ -4,9 +4,11 @@ use super::support::{Fixture, Signal, signal};
 use benches::driver::{Stage, measure, run};
 use benches::report::RunFigures;
 use benches::stop::Stop;
-use benches::workload::{Load, Schedule, Servers, Span, Workload};
+use benches::workload::{Arrivals, Load, Protocol, Schedule, Servers, Span, Workload};
 use serde_json::Value;
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 fn workload(servers: Servers, mix: &str) -> Workload {
     Workload {
@@ -63,6 +65,62 @@ fn an_open_loop_sends_as_many_as_its_schedule_says() {
     assert_eq!((outcome.errors, outcome.ended_early), (0, None));
     assert_eq!(outcome.latency_ns.len(), RATE * 3);
     assert!((outcome.asked_rate.unwrap() / RATE as f64 - 1.0).abs() < 1e-6);
+}
+
+/// A server of which is known how long it takes: whether arrivals are told by the kernel or by the program, no latency is shorter
+/// than that, and both tell the same of the typical request. A machine that stands still may spoil a try, so one has to agree.
+#[test]
+fn both_ways_to_tell_arrivals_agree_on_a_server_of_known_delay() {
+    const DELAY: Duration = Duration::from_millis(20);
+    let server = slow_server(DELAY);
+    let begin = Instant::now();
+    loop {
+        let medians = [Arrivals::Kernel, Arrivals::Program].map(|arrivals| {
+            let load = Load::Open { schedule: Schedule::fixed(1500.0).unwrap(), poisson: false };
+            let (connections, keys, protocol) = (64, 1, Protocol::Redis);
+            let servers = Servers::one(server);
+            let workload = Workload { load, arrivals, connections, keys, protocol, ..workload(servers, "get") };
+            let outcome = measure(&workload, &[], &Stop::default()).unwrap();
+            assert_eq!((outcome.errors, outcome.ended_early), (0, None));
+            // The histogram keeps three digits, and the kernel's two clocks may drift apart by a little.
+            assert!(outcome.latency_ns.min() >= 19_900_000, "{arrivals:?}: {} ns", outcome.latency_ns.min());
+            outcome.quantile_us(0.5)
+        });
+        if (medians[0] - medians[1]).abs() < 2_000.0 {
+            return;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(180), "half of the requests took {medians:?} us at most");
+    }
+}
+
+/// A server of Redis's protocol that answers a GET after so long, and anything else at once.
+fn slow_server(delay: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                stream.set_nodelay(true).unwrap();
+                let mut writer = stream.try_clone().unwrap();
+                let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+                // *2, $3, GET, $1, 0: a word is the line after its length.
+                while let Some(words) = lines.next().and_then(|count| count.strip_prefix('*')?.parse::<usize>().ok()) {
+                    let request: Vec<String> = lines.by_ref().take(2 * words).collect();
+                    let reply: &[u8] = match request.get(1).map(String::as_str) {
+                        Some("GET") => {
+                            std::thread::sleep(delay);
+                            b"$1\r\nv\r\n"
+                        }
+                        _ => b"+OK\r\n",
+                    };
+                    if writer.write_all(reply).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Instant;
 
 use io_uring::types::BufRingEntry;
 use memmap2::{MmapMut, MmapRaw};
@@ -23,14 +24,35 @@ pub(super) const BUFFER_GROUP: u16 = 0;
 pub struct RecvBuf {
     pool: Rc<BufferPool>,
     id: u16,
+    start: u32,
     len: u32,
+    arrived: Option<Instant>,
+}
+
+impl RecvBuf {
+    /// When the kernel had the last of these bytes, on a socket that was taken over with
+    /// [`adopt_stamped`](super::Reactor::adopt_stamped). `None` on others, and where the kernel does not tell: on other sockets
+    /// than those of a network, for its first packets, and when the clock of the day was set meanwhile.
+    pub fn arrived(&self) -> Option<Instant> {
+        self.arrived
+    }
+
+    /// The same without the first `start` bytes, which were no part of the stream.
+    pub(super) fn stamped(mut self, start: usize, arrived: Option<Instant>) -> RecvBuf {
+        let start = (start as u32).min(self.len);
+        self.start += start;
+        self.len -= start;
+        self.arrived = arrived;
+        self
+    }
 }
 
 impl Deref for RecvBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let start = self.pool.buffer_address(self.id);
+        // SAFETY: `take` checked that the bytes lie within the buffer, and `stamped` only takes from their front.
+        let start = unsafe { self.pool.buffer_address(self.id).add(self.start as usize) };
         // SAFETY: `take` checked that the length fits the buffer, whose mapping `pool` keeps alive. The kernel has given
         // the buffer up and gets it back only when `self` is dropped, so nobody writes to it meanwhile.
         unsafe { std::slice::from_raw_parts(start, self.len as usize) }
@@ -103,7 +125,15 @@ impl BufferPool {
             return None;
         }
         self.lent.set(self.lent.get() + 1);
-        Some(RecvBuf { pool: Rc::clone(self), id, len })
+        Some(RecvBuf { pool: Rc::clone(self), id, start: 0, len, arrived: None })
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count.into()
+    }
+
+    pub(super) fn buffer_bytes(&self) -> u32 {
+        self.buffer_bytes
     }
 
     /// Buffers that the kernel may use, if every completion has been looked at.

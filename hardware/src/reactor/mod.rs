@@ -15,6 +15,7 @@
 //! | `wake` | ending the sleep from another thread |
 //! | `accept` | listeners |
 //! | `buffers`, `receive` | provided buffers; receiving into them |
+//! | `stamp` | when bytes arrived |
 //! | `send` | queued sends |
 //! | `socket` | the life of a socket from adoption to release |
 //! | `files` | reads, writes and flushes |
@@ -27,6 +28,7 @@ mod ring;
 mod send;
 mod socket;
 mod spin;
+mod stamp;
 mod tag;
 mod turn;
 mod wake;
@@ -46,7 +48,7 @@ use crate::slots::Slots;
 
 pub use self::buffers::RecvBuf;
 pub use self::spin::SpinPolicy;
-pub use self::turn::TURN_COMPLETIONS_MAX;
+pub use self::turn::{GATHER_MAX, TURN_COMPLETIONS_MAX};
 pub use self::wake::CoreWaker;
 
 /// Completions the kernel can post before it has to fall back to its overflow list.
@@ -244,6 +246,10 @@ pub struct Reactor {
     // Dropped first: after that the kernel holds no reference to what follows.
     ring: ring::Ring,
     buffers: Rc<buffers::BufferPool>,
+    stamp_header: stamp::StampHeader,
+    clocks: stamp::Clocks,
+    /// Both clocks were read in this turn.
+    clocks_read: bool,
     waker: Arc<CoreWaker>,
     listeners: Slots<accept::Listener>,
     sockets: Slots<socket::Socket>,
@@ -283,6 +289,9 @@ impl Reactor {
         let mut reactor = Reactor {
             ring,
             buffers,
+            stamp_header: stamp::StampHeader::new(),
+            clocks: stamp::Clocks::default(),
+            clocks_read: false,
             waker,
             listeners: Slots::new(),
             sockets: Slots::new(),

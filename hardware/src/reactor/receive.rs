@@ -1,6 +1,7 @@
 //! Receiving: one multishot receive per socket, filling buffers that the kernel picks from the pool.
 
 use io_uring::{opcode, types};
+use std::io;
 use std::os::fd::AsRawFd;
 
 use super::buffers::{BUFFER_GROUP, out_of_buffers};
@@ -23,6 +24,14 @@ pub(super) struct ReceiveState {
     pub(super) ended: bool,
     /// It failed.
     pub(super) failed: bool,
+    /// The kernel tells when bytes arrived.
+    pub(super) stamped: bool,
+}
+
+impl ReceiveState {
+    pub(super) fn new(stamped: bool) -> ReceiveState {
+        ReceiveState { stamped, ..ReceiveState::default() }
+    }
 }
 
 impl Reactor {
@@ -50,8 +59,8 @@ impl Reactor {
     }
 
     pub(super) fn on_receive(&mut self, slot: u32, completion: Completion) {
-        let outcome = completion.outcome();
-        let filled = match (completion.buffer(), &outcome) {
+        let mut outcome = completion.outcome();
+        let mut filled = match (completion.buffer(), &outcome) {
             (Some(buffer), outcome) => self.buffers.take(buffer, outcome.as_ref().map_or(0, |len| *len)),
             (None, _) => None,
         };
@@ -60,6 +69,21 @@ impl Reactor {
             socket.receive.armed = false;
             socket.receive.cancelling = false;
             socket.operations -= 1;
+        }
+        if socket.receive.stamped
+            && let Some(raw) = filled.take_if(|_| outcome.is_ok())
+        {
+            match self.stamp_header.split(&raw) {
+                Some((start, stamp)) => {
+                    if !std::mem::replace(&mut self.clocks_read, true) {
+                        self.clocks.read();
+                    }
+                    let data = raw.stamped(start, stamp.and_then(|stamp| self.clocks.instant_of(stamp)));
+                    outcome = Ok(data.len() as u32);
+                    filled = Some(data);
+                }
+                None => outcome = Err(io::Error::other("a stamped receive without its header")),
+            }
         }
         match outcome {
             Ok(0) => {
@@ -76,6 +100,10 @@ impl Reactor {
                 if !std::mem::replace(&mut socket.receive.starved, true) {
                     self.starved.push_back(slot);
                 }
+            }
+            // The kernel does not know this kind of receive: bytes come without their time.
+            Err(error) if socket.receive.stamped && error.raw_os_error() == Some(libc::EINVAL) => {
+                socket.receive.stamped = false;
             }
             Err(error) if matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EINTR | libc::EAGAIN)) => {}
             Err(error) => {
@@ -111,9 +139,14 @@ impl Reactor {
         }
         receive.armed = true;
         socket.operations += 1;
-        let entry = opcode::RecvMulti::new(types::Fd(socket.fd.as_raw_fd()), BUFFER_GROUP).build();
-        // SAFETY: memory comes from the registered buffers, which outlive the ring; the socket stays open until its
-        // operations are done.
+        let fd = types::Fd(socket.fd.as_raw_fd());
+        let entry = if receive.stamped {
+            opcode::RecvMsgMulti::new(fd, self.stamp_header.as_ptr(), BUFFER_GROUP).build()
+        } else {
+            opcode::RecvMulti::new(fd, BUFFER_GROUP).build()
+        };
+        // SAFETY: memory comes from the registered buffers, which outlive the ring; the header of a stamped receive, which the
+        // kernel copies at submission, stays boxed in the reactor; the socket stays open until its operations are done.
         unsafe { self.ring.push(entry.user_data(pack(Kind::Receive, slot))) };
     }
 

@@ -109,7 +109,7 @@ impl Ring {
         submission.taskrun() || submission.cq_overflow()
     }
 
-    /// Submits what is queued, lets the kernel post completions, and waits for `want` of them (0 or 1), at most for
+    /// Submits what is queued, lets the kernel post completions, and waits for `want` of them, at most for
     /// `timeout`.
     pub(super) fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
         while let Some(entry) = self.backlog.front().cloned() {

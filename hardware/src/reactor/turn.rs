@@ -14,6 +14,9 @@ use super::{Event, Reactor};
 /// Completions turned into events per turn; the rest waits for the next, so that one turn has a bound.
 pub const TURN_COMPLETIONS_MAX: usize = 4096;
 
+/// Completions that end the sleep of [`Reactor::turn_at`] before its time, or half as many as there are receive buffers.
+pub const GATHER_MAX: u32 = 256;
+
 /// Looks for work between two readings of the clock.
 const SPIN_STEPS: u32 = 16;
 /// How long dropping a reactor waits for the kernel to let go of its memory before that is leaked.
@@ -44,6 +47,27 @@ impl Reactor {
         &mut self,
         events: &mut Vec<Event>,
         until: Option<Instant>,
+        idle: impl FnMut() -> bool,
+    ) -> io::Result<()> {
+        self.turn_with(events, until, 1, idle)
+    }
+
+    /// As [`turn`](Self::turn), but what peers send, and what files do, does not end the sleep, unless [`GATHER_MAX`] of it has
+    /// gathered: for a host that acts by the clock and learns from [`RecvBuf::arrived`](super::RecvBuf::arrived) when bytes
+    /// came. Bytes wait in the kernel meanwhile, so the time should be short. An older kernel may wake up in between, and sleep
+    /// again.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub fn turn_at(&mut self, events: &mut Vec<Event>, until: Instant, idle: impl FnMut() -> bool) -> io::Result<()> {
+        self.turn_with(events, Some(until), GATHER_MAX.min(self.buffers.count() / 2).max(1), idle)
+    }
+
+    fn turn_with(
+        &mut self,
+        events: &mut Vec<Event>,
+        until: Option<Instant>,
+        want: u32,
         mut idle: impl FnMut() -> bool,
     ) -> io::Result<()> {
         self.run_deadlines();
@@ -51,7 +75,7 @@ impl Reactor {
         self.feed_starved();
         self.start_sends();
         if self.ready.is_empty() && !self.ring.has_completions() {
-            self.submit_and_wait(until, &mut idle)?;
+            self.submit_and_wait(until, want, &mut idle)?;
         } else if self.ring.has_submissions() || self.ring.kernel_has_work() {
             self.ring.enter(0, None)?;
         }
@@ -77,12 +101,18 @@ impl Reactor {
         Ok(())
     }
 
-    fn submit_and_wait(&mut self, until: Option<Instant>, idle: &mut impl FnMut() -> bool) -> io::Result<()> {
+    /// Sleeps until `want` completions are there.
+    fn submit_and_wait(
+        &mut self,
+        until: Option<Instant>,
+        want: u32,
+        idle: &mut impl FnMut() -> bool,
+    ) -> io::Result<()> {
         // Most sends complete within their submission, so look before announcing a sleep. A disk takes its time: handing it
         // work and going to sleep is one system call.
         if self.ring.kernel_has_work() || (self.ring.has_submissions() && (self.sends_started || self.may_spin())) {
             self.ring.enter(0, None)?;
-            if self.ring.has_completions() {
+            if want == 1 && self.ring.has_completions() {
                 return Ok(());
             }
         }
@@ -90,13 +120,13 @@ impl Reactor {
             (Some(until), Some(Reverse((deadline, _)))) => Some(until.min(*deadline)),
             (until, deadline) => until.or(deadline.map(|Reverse((deadline, _))| *deadline)),
         };
-        if !self.ring.has_submissions() && idle() && self.spin_pays(until, idle) {
+        if want == 1 && !self.ring.has_submissions() && idle() && self.spin_pays(until, idle) {
             return if self.ring.kernel_has_work() { self.ring.enter(0, None) } else { Ok(()) };
         }
         self.waker.announce_sleep();
         let slept = if idle() {
             let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-            self.ring.enter(1, timeout)
+            self.ring.enter(want, timeout)
         } else if self.ring.has_submissions() {
             self.ring.enter(0, None)
         } else {
@@ -157,6 +187,7 @@ impl Reactor {
     }
 
     fn run_completions(&mut self) {
+        self.clocks_read = false;
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.take_completions(&mut completions, TURN_COMPLETIONS_MAX);
         for completion in completions.drain(..) {

@@ -49,7 +49,7 @@ impl Worker {
         while Instant::now() < until && !self.conns.iter().all(|conn| conn.socket.is_none() || done(conn)) {
             self.flush();
             let wake_ns = self.now_ns() + LOOK.as_nanos() as u64;
-            self.turn(&mut events, wake_ns)?;
+            self.turn(&mut events, wake_ns, false)?;
         }
         Ok(())
     }

@@ -23,7 +23,10 @@ impl Worker {
 
     pub(super) fn attach(&mut self, index: usize, stream: TcpStream) -> anyhow::Result<()> {
         stream.set_nodelay(true)?;
-        let socket = self.reactor.adopt(stream.into());
+        let socket = match self.gather_from_ns {
+            Some(_) => self.reactor.adopt_stamped(stream.into()),
+            None => self.reactor.adopt(stream.into()),
+        };
         let slot = socket.slot();
         if self.by_slot.len() <= slot {
             self.by_slot.resize(slot + 1, usize::MAX);

@@ -7,6 +7,9 @@ use crate::report::figures::spread;
 use crate::report::{Conditions, Document, Plot, RunFigures, Scale, Series, Table};
 use crate::workload::Workload;
 
+/// A rate below this part of the answer does not miss the objective for the load.
+const FAR_BELOW: f64 = 0.7;
+
 pub(super) fn document(
     args: &SweepArgs,
     workload: &Workload,
@@ -20,6 +23,7 @@ pub(super) fn document(
     if steps.iter().any(|step| step.run.generator_saturated) {
         warnings.push("at some rates the generator was saturated before the server; use more --threads".to_owned());
     }
+    warnings.extend(found.and_then(|(_, knee, _)| hiccups(steps, knee)));
     warnings.extend(ended.iter().map(|why| format!("the sweep ended early: {why}")));
     let figures = serde_json::json!({
         "workload": serde_json::to_value(workload)?,
@@ -79,7 +83,12 @@ fn answer(args: &SweepArgs, swept: &Swept) -> String {
         answer += &format!(" ({there}: p50 {}, p99 {})", time(latency.p50_us), time(latency.p99_us));
     }
     if high > low {
-        answer += &format!(", the median of its last tries, between {} and {}/s", number(low), number(high));
+        answer += &format!(
+            ", where half of the tries hold; as far as {} tries tell it lies between {} and {}/s",
+            steps.len(),
+            number(low),
+            number(high)
+        );
     }
     answer.push('.');
     let above = steps.iter().find(|step| step.asked_rate > knee && step.missed.is_some());
@@ -96,6 +105,26 @@ fn answer(args: &SweepArgs, swept: &Swept) -> String {
         );
     }
     answer
+}
+
+/// What there is to say of rates far below the answer that missed the objective: not for the load.
+fn hiccups(steps: &[Step], knee: f64) -> Option<String> {
+    let far = in_order(steps).into_iter().filter(|step| step.asked_rate < FAR_BELOW * knee).collect::<Vec<_>>();
+    let missed = far.iter().filter(|step| step.missed.is_some()).count();
+    let by_rate = far.chunk_by(|one, other| one.asked_rate == other.asked_rate).filter_map(|tries| {
+        let missed: Vec<&str> = tries.iter().filter_map(|step| step.missed.as_deref()).collect();
+        let why = missed.first()?;
+        Some(format!("{} of {} at {}/s ({why})", missed.len(), tries.len(), number(tries[0].asked_rate)))
+    });
+    (missed > 0).then(|| {
+        format!(
+            "{missed} of {} tries at less than {} of the answer missed the objective too: {}. That is not the load: the machine \
+             or its disk stood still, and may have done so near the answer",
+            far.len(),
+            percent(FAR_BELOW),
+            by_rate.collect::<Vec<_>>().join(", ")
+        )
+    })
 }
 
 fn percent(share: f64) -> String {
@@ -204,4 +233,37 @@ fn plots(args: &SweepArgs, swept: &Swept) -> Vec<Plot> {
         Plot::new("processors-load", "Processors in use against offered load", load, ("processors", Scale::Linear))
             .with([Series::new("server", server), Series::new("generator", generator)]),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::report::figures::made_up;
+
+    fn steps(tries: &[(f64, bool)]) -> Vec<Step> {
+        let step = |(asked_rate, held): &(f64, bool)| Step {
+            asked_rate: *asked_rate,
+            missed: (!held).then(|| "p99 was 9 ms".to_owned()),
+            run: made_up(*asked_rate, 1_000.0),
+        };
+        tries.iter().map(step).collect()
+    }
+
+    #[test]
+    fn what_missed_far_below_the_answer_is_told_with_its_rates() {
+        let tries = [
+            (300.0, true),
+            (500.0, false),
+            (900.0, false),
+            (500.0, true),
+            (1_000.0, true),
+            (690.0, false),
+            (500.0, false),
+        ];
+        let told = hiccups(&steps(&tries), 1_000.0).unwrap();
+        assert!(told.starts_with("3 of 5 tries at less than 70 %"), "{told}");
+        assert!(told.contains("2 of 3 at 500/s (p99 was 9 ms), 1 of 1 at 690/s"), "{told}");
+        assert_eq!(hiccups(&steps(&[(300.0, true), (700.0, false), (1_000.0, true)]), 1_000.0), None);
+    }
 }

@@ -2,9 +2,11 @@
 //!
 //! First up in steps until a rate fails (down until one holds); what is measured there is only roughly right, as a try near the
 //! answer holds or fails by chance. Then a staircase (the up-and-down method of Dixon and Mood): one rung up after a try that
-//! held, one down after a try that failed, rungs ever closer until they are as far apart as the wanted precision. The median of
-//! the rates tried there is the answer: more tries held below it than failed, and a single bad second moves the search by one
-//! rung, from which it comes back.
+//! held, one down after a try that failed, rungs ever closer until they are as far apart as the wanted precision; so most tries
+//! are where they tell most, and a single bad second moves the search by one rung, from which it comes back. The answer is
+//! what fits all tries best ([`super::fit`]), those of the way up among them.
+
+use super::fit::{Fit, fit};
 
 /// Which rate to try next. Steps are ratios, so that they mean the same at any rate.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +20,8 @@ pub(super) struct Search {
     pub(super) floor: f64,
     precision: f64,
     stairs: Option<Stairs>,
+    /// Every try: its rate, and whether it held.
+    tried: Vec<(f64, bool)>,
 }
 
 /// The second part.
@@ -28,11 +32,9 @@ struct Stairs {
     ratio: f64,
     rung: i32,
     last: Option<bool>,
-    /// Rungs are as close as they get, and both a higher and a lower one was tried: tries count.
-    counts: bool,
-    /// Rates of the tries that count.
-    counted: Vec<f64>,
     tries: usize,
+    /// Tries since both a higher and a lower rung was tried: before, the staircase is only on its way.
+    counted: usize,
 }
 
 impl Search {
@@ -42,8 +44,8 @@ impl Search {
     const FALL: f64 = 2.0;
     /// Rungs between the rates with which the staircase begins.
     const RUNGS: f64 = 4.0;
-    /// A staircase that does not settle has so many times the tries that count at the most.
-    const PATIENCE: usize = 3;
+    /// A staircase that does not come to its turn has so many times the tries that count at the most.
+    const PATIENCE: usize = 2;
 
     /// To five digits, so that a rate that is tried again is the same in figures and plots.
     fn rounded(rate: f64) -> f64 {
@@ -54,16 +56,29 @@ impl Search {
     /// A search that begins at `first`, goes down to `floor` at the lowest, and has rungs `precision`, a share of a rate, apart
     /// in the end.
     pub(super) fn new(first: f64, floor: f64, precision: f64) -> Search {
-        Search { held: None, failed: None, next: Search::rounded(first).max(floor), floor, precision, stairs: None }
+        Search {
+            held: None,
+            failed: None,
+            next: Search::rounded(first).max(floor),
+            floor,
+            precision,
+            stairs: None,
+            tried: Vec::new(),
+        }
     }
 
-    /// Books what became of `next`; `false` when `tries` of the last part have been counted, or nothing holds.
+    /// Notes one try of `next`, of which there may be several before it is [booked](Self::book).
+    pub(super) fn note(&mut self, held: bool) {
+        self.tried.push((self.next, held));
+    }
+
+    /// Books what became of `next`; `false` when the second part has had `tries` that count, or nothing holds.
     pub(super) fn book(&mut self, held: bool, tries: usize) -> bool {
         let finest = 1.0 + self.precision;
         if let Some(stairs) = &mut self.stairs {
             stairs.book(held, finest);
             self.next = Search::rounded(stairs.rate()).max(self.floor);
-            return stairs.counted.len() < tries && stairs.tries < Search::PATIENCE * tries;
+            return stairs.counted < tries && stairs.tries < Search::PATIENCE * tries;
         }
         if held {
             self.held = Some(self.next);
@@ -89,22 +104,24 @@ impl Search {
         self.stairs.is_some()
     }
 
-    /// The answer, as far as it is known: the lowest, the median and the highest rate of the tries that count; before there are
-    /// any, the highest rate that held.
+    /// Tries of the second part that count.
+    pub(super) fn close_tries(&self) -> usize {
+        self.stairs.as_ref().map_or(0, |stairs| stairs.counted)
+    }
+
+    /// The answer, as far as it is known: what it is at least, what fits best, what it is at most. Before the second part, the
+    /// highest rate that held.
     pub(super) fn answer(&self) -> Option<(f64, f64, f64)> {
-        let mut rates = self.stairs.as_ref().map(|stairs| stairs.counted.clone()).unwrap_or_default();
-        rates.sort_unstable_by(f64::total_cmp);
-        match rates.as_slice() {
-            [] => self.held.map(|held| (held, held, held)),
-            [low, .., high] => Some((*low, rates[(rates.len() - 1) / 2], *high)),
-            [only] => Some((*only, *only, *only)),
-        }
+        let found = self.stairs.as_ref().and_then(|_| fit(&self.tried));
+        let found = found.map(|Fit { middle, low, high }| (low, middle, high));
+        let (low, middle, high) = found.or(self.held.map(|held| (held, held, held)))?;
+        Some((Search::rounded(low), Search::rounded(middle), Search::rounded(high)))
     }
 }
 
 impl Stairs {
     fn new(base: f64, ratio: f64) -> Stairs {
-        Stairs { base, ratio, rung: 0, last: None, counts: false, counted: Vec::new(), tries: 0 }
+        Stairs { base, ratio, rung: 0, last: None, tries: 0, counted: 0 }
     }
 
     fn rate(&self) -> f64 {
@@ -114,11 +131,10 @@ impl Stairs {
     fn book(&mut self, held: bool, finest: f64) {
         self.tries += 1;
         let turned = self.last.replace(held).is_some_and(|last| last != held);
-        let fine = self.ratio <= finest;
-        self.counts |= turned && fine;
-        if self.counts {
-            self.counted.push(Search::rounded(self.rate()));
-        } else if turned {
+        if turned || self.counted > 0 {
+            self.counted += 1;
+        }
+        if turned && self.ratio > finest {
             (self.base, self.rung) = (self.rate(), 0);
             self.ratio = self.ratio.sqrt().max(finest);
         }
@@ -132,7 +148,7 @@ mod tests {
     use super::*;
     use crate::workload::Dice;
 
-    const TRIES: usize = 9;
+    const TRIES: usize = 20;
 
     /// The rates tried until the end.
     fn tried(search: &mut Search, mut holds: impl FnMut(usize, f64) -> bool) -> Vec<f64> {
@@ -140,7 +156,9 @@ mod tests {
         loop {
             rates.push(search.next);
             assert!(rates.len() < 60, "{search:?}");
-            if !search.book(holds(rates.len() - 1, search.next), TRIES) {
+            let held = holds(rates.len() - 1, search.next);
+            search.note(held);
+            if !search.book(held, TRIES) {
                 return rates;
             }
         }
@@ -154,7 +172,7 @@ mod tests {
             let (low, median, high) = search.answer().unwrap();
             assert!((0.96..=1.0).contains(&(median / knee)), "{median} of {knee}");
             assert!(low <= knee && high > knee && high < low * 1.1, "{low} {high}");
-            assert!(rates.len() < 34 && search.close(), "{} tries", rates.len());
+            assert!(rates.len() < TRIES + 25 && search.close(), "{} tries", rates.len());
         }
     }
 
