@@ -227,6 +227,46 @@ impl Index {
     }
 }
 
+/// An index made of nodes that come in the order of their hashes, each once.
+pub(super) struct OrderedIndex {
+    slots: Vec<Slot>,
+    /// All but the table.
+    index: Index,
+}
+
+impl OrderedIndex {
+    /// None yet, and room for so many.
+    pub(super) fn with_capacity(nodes: usize) -> OrderedIndex {
+        OrderedIndex { slots: Vec::with_capacity(nodes), index: Index::default() }
+    }
+
+    /// The next node, with its children.
+    pub(super) fn push(&mut self, node: &NodeEntry, children: ChildSet) {
+        let index = &mut self.index;
+        let is_plain = (node.cversion, node.aversion, node.owner) == (0, 0, NodeOwner::PERSISTENT);
+        let mut family = PLAIN;
+        if !is_plain || node.pzxid != node.czxid || children.len() > 0 {
+            index.children_bytes += children.heap_bytes();
+            let NodeEntry { pzxid, cversion, aversion, owner, .. } = *node;
+            family = index.families.insert(Family { pzxid, cversion, aversion, owner, children });
+        }
+        index.data_bytes += node.data_bytes();
+        self.slots.push(Slot {
+            hash: node.hash.0,
+            czxid: node.czxid.0,
+            ctime: node.ctime,
+            acl: node.acl.0,
+            record_bytes: node.record_bytes,
+            family,
+            address: node.address.packed(),
+        });
+    }
+
+    pub(super) fn finish(self) -> Index {
+        Index { table: StepTable::from_sorted(&self.slots), ..self.index }
+    }
+}
+
 fn entry(slot: &Slot, families: &Slab<Family>) -> NodeEntry {
     let czxid = Zxid(slot.czxid);
     let mut entry = NodeEntry {

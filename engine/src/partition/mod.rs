@@ -19,6 +19,7 @@
 mod check;
 mod children;
 mod compaction;
+mod fill;
 mod index;
 mod log;
 mod manifest;
@@ -32,6 +33,7 @@ mod tests;
 
 pub use check::SegmentCheck;
 pub use compaction::CompactionStep;
+pub use fill::{FilledNode, NoTree, PartitionFill};
 pub use log::{BLOCK, CHUNK, LogAction, SEGMENT_MAX, SEGMENT_MIN};
 pub use manifest::{Manifest, ManifestError, PartitionCut, SegmentCut};
 pub use recovery::recover;
@@ -174,19 +176,6 @@ impl Partition {
                 Applied { previous: self.take_out(node.hash), child: None, current: None }
             }
         }
-    }
-
-    /// Puts a node with every field given: from a snapshot, or of the initial tree. Children that it has stay, and new
-    /// ones are linked on their own ([`Self::install_link`]). `zxid` is what the partition then stands for.
-    pub fn install(&mut self, zxid: Zxid, node: &NodeImage<'_>) -> Applied {
-        self.zxid = self.zxid.max(zxid);
-        self.write_node(zxid, node)
-    }
-
-    /// Links a child without touching the parent's cversion and pzxid. Does nothing if there is no such parent.
-    pub fn install_link(&mut self, zxid: Zxid, parent: PathHash, child: PathHash, name: &str) -> Applied {
-        self.zxid = self.zxid.max(zxid);
-        self.write_link(zxid, &Link { parent, child, cversion: None, moves_pzxid: false, name })
     }
 
     /// Nothing else of the transactions up to `zxid` concerns this partition.

@@ -89,16 +89,36 @@ impl<E: TableEntry> StepTable<E> {
 
     /// An empty table with room for so many entries, which then go in without rebuilding.
     pub fn with_room(len: usize) -> StepTable<E> {
-        let mut depth = 0;
-        while len >> depth > BUCKET_MAX * 3 / 4 && depth < DEPTH_MAX {
-            depth += 1;
-        }
+        let depth = depth_for(len);
+        StepTable::of_depth(depth, |_| Bucket::with_room(depth as u8, len >> depth))
+    }
+
+    /// A table of these entries, which come in the order of their keys, each key once.
+    pub fn from_sorted(entries: &[E]) -> StepTable<E> {
+        debug_assert!(entries.is_sorted_by(|a, b| a.key() < b.key()), "in order, each once");
+        let (zero, others) = match entries.split_first() {
+            Some((first, others)) if first.key().0 == 0 => (Some(*first), others),
+            _ => (None, entries),
+        };
+        let depth = depth_for(others.len());
+        let mut left = others;
+        let mut table = StepTable::of_depth(depth, |slot| {
+            let (own, behind) = left.split_at(left.partition_point(|entry| slot_at(entry.key(), depth) == slot));
+            left = behind;
+            Bucket::from_sorted(depth as u8, own)
+        });
+        (table.zero, table.len) = (zero, entries.len());
+        table
+    }
+
+    /// A table of buckets that all tell `depth` bits apart.
+    fn of_depth(depth: usize, mut bucket: impl FnMut(usize) -> Bucket<E>) -> StepTable<E> {
         let mut table = StepTable { directory: Vec::with_capacity(1 << depth), depth, ..StepTable::new() };
         table.buckets = Slab::new();
         table.by_depth = [0; DEPTH_MAX + 1];
         table.by_depth[depth] = 1 << depth;
-        for _ in 0..1 << depth {
-            let bucket = Bucket::with_room(depth as u8, len >> depth);
+        for slot in 0..1 << depth {
+            let bucket = bucket(slot);
             table.slot_bytes += bucket.slot_bytes();
             table.directory.push(table.buckets.insert(bucket));
         }
@@ -221,8 +241,7 @@ impl<E: TableEntry> StepTable<E> {
     }
 
     fn slot_of(&self, key: PathHash) -> usize {
-        // Two shifts, since shifting by all 64 bits is not defined.
-        ((key.0 >> 64) as u64 >> 1 >> (63 - self.depth)) as usize
+        slot_at(key, self.depth)
     }
 
     fn bucket_of(&self, key: PathHash) -> u32 {
@@ -280,6 +299,17 @@ impl<E: TableEntry> StepTable<E> {
             self.depth -= 1;
         }
     }
+}
+
+/// Bits that tell the buckets of a table of so many entries apart.
+fn depth_for(len: usize) -> usize {
+    (0..DEPTH_MAX).find(|depth| len >> depth <= BUCKET_MAX * 3 / 4).unwrap_or(DEPTH_MAX)
+}
+
+/// The highest `depth` bits of a key.
+fn slot_at(key: PathHash, depth: usize) -> usize {
+    // Two shifts, since shifting by all 64 bits is not defined.
+    ((key.0 >> 64) as u64 >> 1 >> (63 - depth)) as usize
 }
 
 #[cfg(test)]
@@ -432,17 +462,20 @@ mod tests {
             ops in proptest::collection::vec(op(), 0..4000),
             squeeze in prop_oneof![Just(0u32), 60..70u32, 118..128u32],
             high in any::<bool>(),
+            first in proptest::collection::btree_set(0..3000u64, 0..2500),
         ) {
             let key = |n: u64| {
                 let key = random(n) >> squeeze;
                 if high { !key } else { key }
             };
-            let mut table = StepTable::new();
-            let mut model = BTreeMap::new();
+            // What a table is made of at once goes on like what came one by one.
+            let mut model: BTreeMap<u128, u32> = first.iter().map(|n| (key(*n), *n as u32)).collect();
+            let first: Vec<Entry> = model.iter().map(|(key, value)| entry(*key, *value)).collect();
+            let mut table = StepTable::from_sorted(&first);
             let mut cursor = Some(TableCursor::START);
             // Of the walk: what it showed, and what has been there all along.
             let mut seen: Vec<u128> = Vec::new();
-            let mut steady = BTreeMap::new();
+            let mut steady = model.clone();
             for op in ops {
                 match op {
                     Op::Insert(n, value) => {

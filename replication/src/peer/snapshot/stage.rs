@@ -3,15 +3,22 @@
 //! Nothing of it is in effect before the host has made a manifest of [`Stage::cuts`] and [`Stage::system`] durable.
 //! Until then the old partitions and the old manifest are as they were: to give up, drop the stage and remove the files
 //! of its generation (the next start removes them too).
+//!
+//! Until the end nobody reads what has come. So what index and ledger are to know is only gathered on the way, and their
+//! tables are made in one go behind the last node ([`engine::partition::PartitionFill`]); that is also when it shows
+//! whether everything is one tree.
 
 use super::reader::{Event, SnapshotError};
 use super::record::{SnapshotAcl, SnapshotNode};
-use crate::ledger::{Acls, FRESH, LedgerLoader, LoadError, LoadedPart, NodeFact};
+use crate::ledger::{Acls, FRESH, LedgerLoader, LoadError, LoadedPart, NodeFact, NodeState, OrderedNodes};
 use crate::role::SystemState;
 use engine::acl::{Acl, AclId, AclList};
 use engine::ids::{PartitionId, SessionId};
 use engine::node_owner::NodeOwner;
-use engine::partition::{LogAction, NodeImage, Partition, PartitionCut, ScanCursor, SegmentBytes};
+use engine::partition::{
+    FilledNode, LogAction, NoTree, NodeEntry, NodeFacts, NodeImage, Partition, PartitionCut, PartitionFill,
+    SegmentBytes,
+};
 use engine::path::{self, HashKey, PathHash};
 use engine::zxid::Zxid;
 use std::collections::HashMap;
@@ -21,9 +28,13 @@ use std::sync::Arc;
 pub struct Stage {
     key: HashKey,
     zxid: Zxid,
+    /// The partitions until the end of the snapshot, and from then on.
+    filling: Vec<PartitionFill>,
     partitions: Vec<Partition>,
-    /// By partition, what the ledger is to know, but for the numbers of children.
+    /// By partition, what the ledger is to know.
     loaded: Vec<LoadedPart>,
+    /// Which of the nodes that are always there have come.
+    fresh: [bool; FRESH.len()],
     acls: Acls,
     numbers: HashMap<SnapshotAcl, AclId>,
     sessions: Vec<(SessionId, i32)>,
@@ -39,10 +50,12 @@ impl Stage {
         Stage {
             key,
             zxid,
-            partitions: (0..partitions).map(|id| Partition::new(PartitionId(id as u16), generation)).collect(),
+            filling: (0..partitions).map(|id| PartitionFill::new(PartitionId(id as u16), generation)).collect(),
+            partitions: Vec::new(),
             loaded: (0..partitions).map(|_| LoadedPart::default()).collect(),
+            fresh: Default::default(),
             acls: Acls::default(),
-            numbers: HashMap::from([(SnapshotAcl::OPEN, AclId::OPEN)]),
+            numbers: HashMap::new(),
             sessions: Vec::new(),
             nodes: 0,
             closed: 0,
@@ -61,13 +74,16 @@ impl Stage {
                 let id = self.acls.intern(&list, self.zxid);
                 self.numbers.insert(number, id);
             }
-            Event::Node(node) => return self.node(&node),
+            Event::Node(node) => self.node(&node),
             Event::End => return self.complete(),
         }
         Ok(())
     }
 
-    fn node(&mut self, node: &SnapshotNode<'_>) -> Result<(), SnapshotError> {
+    fn node(&mut self, node: &SnapshotNode<'_>) {
+        if let Some(at) = FRESH.iter().position(|(path, ..)| *path == node.path) {
+            self.fresh[at] = true;
+        }
         let parent = path::parent(&node.path).map(|parent| self.key.hash(parent));
         let hash = self.key.hash(&node.path);
         let acl = self.number(node.acl);
@@ -87,43 +103,27 @@ impl Stage {
             cversion: stat.cversion,
             aversion: stat.aversion,
         };
-        self.install(&image, parent)
+        self.install(&image, parent);
     }
 
-    fn install(&mut self, image: &NodeImage<'_>, parent: Option<PathHash>) -> Result<(), SnapshotError> {
+    fn install(&mut self, image: &NodeImage<'_>, parent: Option<PathHash>) {
         let zxid = self.zxid;
-        let fact = NodeFact {
-            path: image.path,
-            hash: image.hash,
-            cversion: image.cversion,
-            version: image.version,
-            aversion: image.aversion,
-            children: 0,
-            acl: image.acl,
-            owner: image.owner,
-            data_length: image.data.map_or(0, |data| data.len() as u32),
-            mtime_ms: image.mtime,
-            text: image.data.filter(|_| NodeFact::wants_text(image.path)),
-        };
         let place = self.place(image.hash);
-        if !self.loaded[place].collect(fact) {
-            return Err(SnapshotError::Twice(image.path.into()));
-        }
-        self.partitions[place].install(zxid, image);
+        self.loaded[place].collect(&NodeFact::from(&NodeFacts { image: *image, num_children: 0 }));
+        self.filling[place].node(zxid, image);
         if let Some(parent) = parent {
             let place = self.place(parent);
-            let linked = self.partitions[place].install_link(zxid, parent, image.hash, path::name(image.path));
-            if linked.previous.is_none() {
-                return Err(SnapshotError::Orphan(image.path.into()));
-            }
+            self.filling[place].link(zxid, parent, image.hash, path::name(image.path));
         }
         self.nodes += 1;
-        Ok(())
     }
 
     /// The number of a list. One that the table lacks belongs to a node that a later transaction removes or changes;
     /// until then nobody but a superuser has a right to it.
     fn number(&mut self, acl: SnapshotAcl) -> AclId {
+        if acl == SnapshotAcl::OPEN {
+            return AclId::OPEN;
+        }
         if let Some(id) = self.numbers.get(&acl) {
             return *id;
         }
@@ -132,13 +132,13 @@ impl Stage {
         self.acls.intern(&nobody, self.zxid)
     }
 
-    /// Makes the nodes that are always there, where an old server did not have them.
+    /// Makes the nodes that are always there, where an old server did not have them, and then the partitions.
     fn complete(&mut self) -> Result<(), SnapshotError> {
-        for (path, _, acl, aversion) in FRESH {
-            let hash = self.key.hash(path);
-            if self.partitions[self.place(hash)].get(hash).is_some() {
+        for ((path, _, acl, aversion), is_there) in FRESH.into_iter().zip(self.fresh) {
+            if is_there {
                 continue;
             }
+            let hash = self.key.hash(path);
             let image = NodeImage {
                 hash,
                 path,
@@ -155,9 +155,46 @@ impl Stage {
                 aversion,
             };
             let parent = path::parent(path).map(|parent| self.key.hash(parent));
-            self.install(&image, parent)?;
+            self.install(&image, parent);
+        }
+        for (fill, loaded) in self.filling.iter_mut().zip(&mut self.loaded) {
+            let mut nodes = OrderedNodes::with_capacity(fill.nodes());
+            let partition = fill.finish(&mut |FilledNode { entry, version, data_length }| {
+                let NodeEntry { hash, cversion, aversion, num_children, acl, owner, .. } = *entry;
+                let (version, children, data_length) = (*version, num_children, *data_length);
+                nodes.push(hash, &NodeState { cversion, version, aversion, children, acl, owner, data_length });
+            });
+            match partition {
+                Ok(partition) => self.partitions.push(partition),
+                Err(problem) => return Err(self.refused(problem)),
+            }
+            loaded.set_nodes(nodes);
         }
         Ok(())
+    }
+
+    /// Names what makes the snapshot no tree.
+    fn refused(&self, problem: NoTree) -> SnapshotError {
+        let (NoTree::Twice(hash) | NoTree::Orphan(hash)) = problem;
+        let place = self.place(hash);
+        let made = self.partitions.get(place).and_then(|partition| {
+            let entry = partition.get(hash)?;
+            Some(partition.node(&entry).ok()?.path)
+        });
+        let path = made.or_else(|| self.filling[place].path(hash)).unwrap_or("(unreadable)").into();
+        match problem {
+            NoTree::Twice(_) => SnapshotError::Twice(path),
+            NoTree::Orphan(_) => SnapshotError::Orphan(path),
+        }
+    }
+
+    /// A partition, while it is filled and later.
+    fn partition_mut(&mut self, id: PartitionId) -> Option<&mut Partition> {
+        let place = usize::from(id.0);
+        match self.partitions.get_mut(place) {
+            Some(partition) => Some(partition),
+            None => self.filling.get_mut(place).map(PartitionFill::partition),
+        }
     }
 
     /// Nodes so far.
@@ -186,12 +223,7 @@ impl Stage {
     /// # Errors
     /// [`LoadError`]: there can be no such node.
     pub fn load(&mut self, loader: &mut LedgerLoader) -> Result<(), LoadError> {
-        for (partition, mut loaded) in self.partitions.iter().zip(std::mem::take(&mut self.loaded)) {
-            partition.scan_nodes(ScanCursor::START, usize::MAX, &mut |entry| {
-                if entry.num_children > 0 {
-                    loaded.set_children(entry.hash, entry.num_children);
-                }
-            });
+        for (partition, loaded) in self.partitions.iter().zip(std::mem::take(&mut self.loaded)) {
             loader.add_collected(partition.id(), loaded)?;
         }
         Ok(())
@@ -204,7 +236,7 @@ impl Stage {
     }
 
     fn place(&self, hash: PathHash) -> usize {
-        hash.partition(self.partitions.len() as u32).0.into()
+        hash.partition(self.filling.len() as u32).0.into()
     }
 }
 
@@ -212,28 +244,25 @@ impl Stage {
 impl Stage {
     /// What is to be done to the files now.
     pub fn actions(&mut self, out: &mut Vec<LogAction>) {
-        for partition in &mut self.partitions {
-            partition.actions(out);
+        if self.partitions.is_empty() {
+            self.filling.iter_mut().for_each(|fill| fill.partition().actions(out));
+        } else {
+            self.partitions.iter_mut().for_each(|partition| partition.actions(out));
         }
     }
 
     /// As [`Partition::segment_ready`].
     pub fn segment_ready(&mut self, partition: PartitionId, segment: u32, bytes: Arc<dyn SegmentBytes>) {
-        if let Some(partition) = self.partitions.get_mut(usize::from(partition.0)) {
+        if let Some(partition) = self.partition_mut(partition) {
             partition.segment_ready(segment, bytes);
         }
     }
 
     /// As [`Partition::written`].
     pub fn written(&mut self, partition: PartitionId, segment: u32, upto: u64) {
-        if let Some(partition) = self.partitions.get_mut(usize::from(partition.0)) {
+        if let Some(partition) = self.partition_mut(partition) {
             partition.written(segment, upto);
         }
-    }
-
-    /// Bytes that have not been written yet: feed no more while they are many.
-    pub fn unwritten_bytes(&self) -> u64 {
-        self.partitions.iter().map(Partition::unwritten_bytes).sum()
     }
 
     /// After the end: everything is to be written out.
