@@ -105,9 +105,19 @@ impl PartitionFill {
         PartitionFill { partition, nodes: Vec::new(), odd: Vec::new(), links: Vec::new() }
     }
 
-    /// Its files: what is to be done to them, and that it was done. It has no node to show before [`Self::finish`].
-    pub fn partition(&mut self) -> &mut Partition {
+    /// Its files: what is to be done to them, and that it was done. It has no node to show before [`Self::make_index`].
+    pub fn partition_mut(&mut self) -> &mut Partition {
         &mut self.partition
+    }
+
+    /// As [`Self::partition_mut`].
+    pub fn partition(&self) -> &Partition {
+        &self.partition
+    }
+
+    /// The partition, whose index has been made.
+    pub fn into_partition(self) -> Partition {
+        self.partition
     }
 
     /// Takes a node with every field given. `zxid` is what the partition then stands for.
@@ -157,18 +167,22 @@ impl PartitionFill {
 
     /// The path of a node that came, for a message: it is searched for, and read.
     pub fn path(&self, hash: PathHash) -> Option<&str> {
-        let node = self.nodes.iter().find(|node| node.hash() == hash)?;
-        match self.partition.record(node.address, node.record_bytes) {
+        let gathered = || self.nodes.iter().find(|node| node.hash() == hash);
+        let (address, bytes) = match self.partition.get(hash) {
+            Some(entry) => (entry.address, entry.record_bytes),
+            None => gathered().map(|node| (node.address, node.record_bytes))?,
+        };
+        match self.partition.record(address, bytes) {
             Ok(Record::Node(node)) => Some(node.path),
             _ => None,
         }
     }
 
-    /// The partition, once, and on the way all its nodes, in the order of their hashes.
+    /// Makes the index, once, when everything has come, and shows all nodes on the way, in the order of their hashes.
     ///
     /// # Errors
     /// [`NoTree`]: the snapshot is of no use.
-    pub fn finish(&mut self, visit: &mut dyn FnMut(&FilledNode)) -> Result<Partition, NoTree> {
+    pub fn make_index(&mut self, visit: &mut dyn FnMut(&FilledNode)) -> Result<(), NoTree> {
         let PartitionFill { partition, nodes, odd, links } = self;
         let mut order: Vec<(u64, u32)> = nodes.iter().zip(0..).map(|(node, at)| (node.hash[0], at)).collect();
         order.sort_unstable_by(|(a, at), (b, other)| {
@@ -213,9 +227,9 @@ impl PartitionFill {
         if let Some(link) = links.first() {
             return Err(partition.orphan(link));
         }
-        let mut partition = std::mem::replace(self, PartitionFill::new(self.partition.id, 0)).partition;
         partition.index = index.finish();
-        Ok(partition)
+        (self.nodes, self.odd, self.links) = Default::default();
+        Ok(())
     }
 }
 

@@ -64,7 +64,8 @@ proptest! {
             paths.push(path);
         }
         let mut seen = Vec::new();
-        let mut filled = fill.finish(&mut |node| seen.push(*node)).unwrap();
+        fill.make_index(&mut |node| seen.push(*node)).unwrap();
+        let mut filled = fill.into_partition();
         prop_assert_eq!(seen.iter().map(|node| node.entry.hash).collect::<Vec<_>>(), expected.keys().copied().collect::<Vec<_>>());
         filled.flush_tail();
         let mut host = Host::default();
@@ -104,7 +105,7 @@ fn what_is_no_tree_is_refused_by_name() {
         let mut fill = PartitionFill::new(ID, 0);
         paths.iter().for_each(|path| fill.node(ZXID, &image(path, false, None)));
         links.iter().for_each(|path| link_to(&mut fill, path));
-        let refused = fill.finish(&mut |_| ()).err();
+        let refused = fill.make_index(&mut |_| ()).err();
         let path = match refused {
             Some(NoTree::Twice(hash) | NoTree::Orphan(hash)) => fill.path(hash).map(str::to_owned),
             None => None,
@@ -125,7 +126,8 @@ fn a_child_that_comes_twice_counts_once_as_recovery_counts_it() {
     fill.node(ZXID, &image("/", false, None));
     fill.link(ZXID, hash("/"), hash("/a"), "a");
     fill.link(ZXID, hash("/"), hash("/a"), "a-longer-name");
-    let mut filled = fill.finish(&mut |_| ()).unwrap();
+    fill.make_index(&mut |_| ()).unwrap();
+    let mut filled = fill.into_partition();
     filled.flush_tail();
     let mut host = Host::default();
     host.work(&mut filled, usize::MAX);

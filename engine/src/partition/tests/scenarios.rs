@@ -335,7 +335,8 @@ fn installed_nodes_keep_every_field() {
     };
     fill.node(Zxid(80), &root);
     fill.link(Zxid(80), hash("/"), hash("/zookeeper"), "zookeeper");
-    let mut partition = fill.finish(&mut |_| ()).unwrap();
+    fill.make_index(&mut |_| ()).unwrap();
+    let mut partition = fill.into_partition();
     let (host, cut) = settled(&mut partition);
     let mut facts = Vec::new();
     let recovered = recover(&cut, &host.files(&cut), &mut |shown| {

@@ -83,6 +83,8 @@ struct Segment {
     map: Arc<MappedSegment>,
     /// What lies before has been handed to the disk.
     handed_on: u64,
+    /// Whether nothing was written since its last flush was begun.
+    is_flushed: bool,
 }
 
 /// Bytes of a segment that are handed to the disk at a time: enough that they cost little, and few enough that others
@@ -94,23 +96,39 @@ const WRITE_OUT_MAX: usize = 64;
 /// Hands the disk what has been written, as it comes: one portion after the other, so that those whom it serves besides
 /// never wait for more than one, where a flush at the end would have it take everything at once.
 struct WriteOut {
-    written: SyncSender<(Arc<BlockFile>, u64, u64)>,
+    orders: SyncSender<Order>,
     thread: JoinHandle<io::Result<()>>,
+}
+
+enum Order {
+    /// A portion: file, offset, bytes.
+    WriteOut(Arc<BlockFile>, u64, u64),
+    /// These files, with everything that has been written so far.
+    Flush(Vec<Arc<BlockFile>>),
+}
+
+impl Order {
+    fn carry_out(self) -> io::Result<()> {
+        match self {
+            Order::WriteOut(file, offset, bytes) => file.write_out(offset, bytes),
+            Order::Flush(files) => files.iter().try_for_each(|file| file.sync_data()),
+        }
+    }
 }
 
 impl WriteOut {
     /// # Errors
     /// The system has no thread left.
     fn start() -> io::Result<WriteOut> {
-        let (written, ranges) = sync_channel::<(Arc<BlockFile>, u64, u64)>(WRITE_OUT_MAX);
-        let work = move || ranges.into_iter().try_for_each(|(file, offset, bytes)| file.write_out(offset, bytes));
+        let (orders, given) = sync_channel::<Order>(WRITE_OUT_MAX);
+        let work = move || given.into_iter().try_for_each(Order::carry_out);
         let thread = std::thread::Builder::new().name("write-out".into()).spawn(work)?;
-        Ok(WriteOut { written, thread })
+        Ok(WriteOut { orders, thread })
     }
 
     /// Waits until everything has been handed on.
     fn end(self) -> io::Result<()> {
-        drop(self.written);
+        drop(self.orders);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
@@ -154,6 +172,16 @@ impl LogFolder {
         }
     }
 
+    /// Begins to flush all files, beside whatever comes until [`Self::flush`], if there is a thread for it.
+    pub fn begin_flush(&mut self) {
+        if let Some(write_out) = &self.write_out {
+            self.open.values_mut().for_each(|segment| segment.is_flushed = true);
+            let files = self.open.values().map(|segment| Arc::clone(&segment.file)).collect();
+            // After a failure it takes no more, and says so at the flush.
+            let _ = write_out.orders.send(Order::Flush(files));
+        }
+    }
+
     /// Flushes all files, and the folder.
     ///
     /// # Errors
@@ -162,7 +190,7 @@ impl LogFolder {
         if let Some(write_out) = self.write_out.take() {
             write_out.end().map_err(failed(&self.folder, "write out"))?;
         }
-        for Segment { file, .. } in self.open.values() {
+        for Segment { file, .. } in self.open.values().filter(|segment| !segment.is_flushed) {
             file.sync_data().map_err(failed(file.path(), "flush"))?;
         }
         dir_sync(&self.folder).map_err(failed(&self.folder, "flush"))
@@ -190,21 +218,22 @@ impl LogFolder {
                 let key = SegmentKey { partition, generation, segment };
                 let path = self.path(key);
                 let (file, map) = make(&path, bytes)?;
-                self.open.insert(key, Segment { file, map: Arc::clone(&map), handed_on: 0 });
+                self.open.insert(key, Segment { file, map: Arc::clone(&map), handed_on: 0, is_flushed: false });
                 logs.segment_ready(partition, segment, Arc::new(MappedLog::new(map, Arc::clone(&self.clock))));
             }
             LogAction::Write { partition, generation, segment, offset, bytes } => {
                 let key = SegmentKey { partition, generation, segment };
-                let Some(Segment { file, map, handed_on }) = self.open.get_mut(&key) else {
+                let Some(Segment { file, map, handed_on, is_flushed }) = self.open.get_mut(&key) else {
                     return Err(failed(&self.path(key), "write")(std::io::ErrorKind::NotFound.into()));
                 };
+                *is_flushed = false;
                 file.write_at(offset, &bytes, WriteSync::None).map_err(failed(file.path(), "write"))?;
                 let end = offset + bytes.len() as u64;
                 if let Some(write_out) = &self.write_out
                     && end - *handed_on >= WRITE_OUT_BYTES
                 {
                     // After a failure it takes no more, and says so at the flush.
-                    let _ = write_out.written.send((Arc::clone(file), *handed_on, end - *handed_on));
+                    let _ = write_out.orders.send(Order::WriteOut(Arc::clone(file), *handed_on, end - *handed_on));
                     *handed_on = end;
                 }
                 map.publish(usize::try_from(end).unwrap_or(usize::MAX));

@@ -28,11 +28,8 @@ use std::sync::Arc;
 pub struct Stage {
     key: HashKey,
     zxid: Zxid,
-    /// The partitions until the end of the snapshot, and from then on.
-    filling: Vec<PartitionFill>,
-    partitions: Vec<Partition>,
-    /// By partition, what the ledger is to know.
-    loaded: Vec<LoadedPart>,
+    /// By partition.
+    parts: Vec<StagePart>,
     /// Which of the nodes that are always there have come.
     fresh: [bool; FRESH.len()],
     acls: Acls,
@@ -50,9 +47,7 @@ impl Stage {
         Stage {
             key,
             zxid,
-            filling: (0..partitions).map(|id| PartitionFill::new(PartitionId(id as u16), generation)).collect(),
-            partitions: Vec::new(),
-            loaded: (0..partitions).map(|_| LoadedPart::default()).collect(),
+            parts: (0..partitions).map(|id| StagePart::new(PartitionId(id as u16), generation)).collect(),
             fresh: Default::default(),
             acls: Acls::default(),
             numbers: HashMap::new(),
@@ -75,9 +70,36 @@ impl Stage {
                 self.numbers.insert(number, id);
             }
             Event::Node(node) => self.node(&node),
-            Event::End => return self.complete(),
+            Event::End => {
+                self.end();
+                return self.complete();
+            }
         }
         Ok(())
+    }
+
+    /// [`Event::End`], for a host that goes on itself: everything has been handed out for the files when this returns,
+    /// and the parts are still to be [made](StagePart::make), by several threads if it likes. Then [`Self::complete`].
+    pub fn end(&mut self) {
+        self.add_fresh();
+        self.parts.iter_mut().for_each(|part| part.fill.partition_mut().flush_tail());
+    }
+
+    /// The parts.
+    pub fn parts(&mut self) -> &mut [StagePart] {
+        &mut self.parts
+    }
+
+    /// Makes the parts that have not been made.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn complete(&mut self) -> Result<(), SnapshotError> {
+        self.parts.iter_mut().for_each(StagePart::make);
+        match self.parts.iter().find_map(|part| part.problem) {
+            Some(problem) => Err(self.refused(problem)),
+            None => Ok(()),
+        }
     }
 
     fn node(&mut self, node: &SnapshotNode<'_>) {
@@ -109,11 +131,12 @@ impl Stage {
     fn install(&mut self, image: &NodeImage<'_>, parent: Option<PathHash>) {
         let zxid = self.zxid;
         let place = self.place(image.hash);
-        self.loaded[place].collect(&NodeFact::from(&NodeFacts { image: *image, num_children: 0 }));
-        self.filling[place].node(zxid, image);
+        let part = &mut self.parts[place];
+        part.loaded.collect(&NodeFact::from(&NodeFacts { image: *image, num_children: 0 }));
+        part.fill.node(zxid, image);
         if let Some(parent) = parent {
             let place = self.place(parent);
-            self.filling[place].link(zxid, parent, image.hash, path::name(image.path));
+            self.parts[place].fill.link(zxid, parent, image.hash, path::name(image.path));
         }
         self.nodes += 1;
     }
@@ -132,8 +155,8 @@ impl Stage {
         self.acls.intern(&nobody, self.zxid)
     }
 
-    /// Makes the nodes that are always there, where an old server did not have them, and then the partitions.
-    fn complete(&mut self) -> Result<(), SnapshotError> {
+    /// Adds the nodes that are always there, where an old server did not have them.
+    fn add_fresh(&mut self) {
         for ((path, _, acl, aversion), is_there) in FRESH.into_iter().zip(self.fresh) {
             if is_there {
                 continue;
@@ -157,44 +180,24 @@ impl Stage {
             let parent = path::parent(path).map(|parent| self.key.hash(parent));
             self.install(&image, parent);
         }
-        for (fill, loaded) in self.filling.iter_mut().zip(&mut self.loaded) {
-            let mut nodes = OrderedNodes::with_capacity(fill.nodes());
-            let partition = fill.finish(&mut |FilledNode { entry, version, data_length }| {
-                let NodeEntry { hash, cversion, aversion, num_children, acl, owner, .. } = *entry;
-                let (version, children, data_length) = (*version, num_children, *data_length);
-                nodes.push(hash, &NodeState { cversion, version, aversion, children, acl, owner, data_length });
-            });
-            match partition {
-                Ok(partition) => self.partitions.push(partition),
-                Err(problem) => return Err(self.refused(problem)),
-            }
-            loaded.set_nodes(nodes);
-        }
-        Ok(())
     }
 
     /// Names what makes the snapshot no tree.
     fn refused(&self, problem: NoTree) -> SnapshotError {
         let (NoTree::Twice(hash) | NoTree::Orphan(hash)) = problem;
-        let place = self.place(hash);
-        let made = self.partitions.get(place).and_then(|partition| {
-            let entry = partition.get(hash)?;
-            Some(partition.node(&entry).ok()?.path)
-        });
-        let path = made.or_else(|| self.filling[place].path(hash)).unwrap_or("(unreadable)").into();
+        let path = self.parts[self.place(hash)].fill.path(hash).unwrap_or("(unreadable)").into();
         match problem {
             NoTree::Twice(_) => SnapshotError::Twice(path),
             NoTree::Orphan(_) => SnapshotError::Orphan(path),
         }
     }
 
-    /// A partition, while it is filled and later.
+    fn partitions(&mut self) -> impl Iterator<Item = &mut Partition> {
+        self.parts.iter_mut().map(|part| part.fill.partition_mut())
+    }
+
     fn partition_mut(&mut self, id: PartitionId) -> Option<&mut Partition> {
-        let place = usize::from(id.0);
-        match self.partitions.get_mut(place) {
-            Some(partition) => Some(partition),
-            None => self.filling.get_mut(place).map(PartitionFill::partition),
-        }
+        self.parts.get_mut(usize::from(id.0)).map(|part| part.fill.partition_mut())
     }
 
     /// Nodes so far.
@@ -223,20 +226,21 @@ impl Stage {
     /// # Errors
     /// [`LoadError`]: there can be no such node.
     pub fn load(&mut self, loader: &mut LedgerLoader) -> Result<(), LoadError> {
-        for (partition, loaded) in self.partitions.iter().zip(std::mem::take(&mut self.loaded)) {
-            loader.add_collected(partition.id(), loaded)?;
+        for part in &mut self.parts {
+            loader.add_collected(part.fill.partition().id(), std::mem::take(&mut part.loaded))?;
         }
         Ok(())
     }
 
     /// The partitions, for the shards to be. Also those that have nothing of it stand for the snapshot.
     pub fn into_partitions(mut self) -> Vec<Partition> {
-        self.partitions.iter_mut().for_each(|partition| partition.stands_for(self.zxid));
-        self.partitions
+        let zxid = self.zxid;
+        self.partitions().for_each(|partition| partition.stands_for(zxid));
+        self.parts.into_iter().map(|part| part.fill.into_partition()).collect()
     }
 
     fn place(&self, hash: PathHash) -> usize {
-        hash.partition(self.filling.len() as u32).0.into()
+        hash.partition(self.parts.len() as u32).0.into()
     }
 }
 
@@ -244,11 +248,7 @@ impl Stage {
 impl Stage {
     /// What is to be done to the files now.
     pub fn actions(&mut self, out: &mut Vec<LogAction>) {
-        if self.partitions.is_empty() {
-            self.filling.iter_mut().for_each(|fill| fill.partition().actions(out));
-        } else {
-            self.partitions.iter_mut().for_each(|partition| partition.actions(out));
-        }
+        self.partitions().for_each(|partition| partition.actions(out));
     }
 
     /// As [`Partition::segment_ready`].
@@ -267,19 +267,50 @@ impl Stage {
 
     /// After the end: everything is to be written out.
     pub fn seal(&mut self) {
-        self.cuts.clear();
-        for partition in &mut self.partitions {
+        let zxid = self.zxid;
+        let cut = |partition: &mut Partition| {
             partition.flush_tail();
-            let mut cut = partition.cut();
-            cut.zxid = cut.zxid.max(self.zxid);
-            self.cuts.push(cut);
-        }
+            let cut = partition.cut();
+            PartitionCut { zxid: cut.zxid.max(zxid), ..cut }
+        };
+        self.cuts = self.partitions().map(cut).collect();
     }
 
     /// What a manifest says of the partitions, once everything up to [`Self::seal`] has been written. The files are to
     /// be flushed before the manifest is.
     pub fn cuts(&self) -> Option<&[PartitionCut]> {
-        let mut pairs = self.partitions.iter().zip(&self.cuts);
-        (!self.cuts.is_empty() && pairs.all(|(partition, cut)| partition.is_written(cut))).then_some(&self.cuts)
+        let mut pairs = self.parts.iter().zip(&self.cuts);
+        let is_written = |(part, cut): (&StagePart, _)| part.fill.partition().is_written(cut);
+        (!self.cuts.is_empty() && pairs.all(is_written)).then_some(&self.cuts)
+    }
+}
+
+/// One partition of a stage, and what the ledger is to know of its znodes.
+pub struct StagePart {
+    fill: PartitionFill,
+    loaded: LoadedPart,
+    is_made: bool,
+    problem: Option<NoTree>,
+}
+
+impl StagePart {
+    fn new(id: PartitionId, generation: u32) -> StagePart {
+        let (fill, loaded) = (PartitionFill::new(id, generation), LoadedPart::default());
+        StagePart { fill, loaded, is_made: false, problem: None }
+    }
+
+    /// Makes its tables, behind [`Stage::end`]; does nothing when that has been done.
+    pub fn make(&mut self) {
+        if std::mem::replace(&mut self.is_made, true) {
+            return;
+        }
+        let mut nodes = OrderedNodes::with_capacity(self.fill.nodes());
+        let made = self.fill.make_index(&mut |FilledNode { entry, version, data_length }| {
+            let NodeEntry { hash, cversion, aversion, num_children, acl, owner, .. } = *entry;
+            let (version, children, data_length) = (*version, num_children, *data_length);
+            nodes.push(hash, &NodeState { cversion, version, aversion, children, acl, owner, data_length });
+        });
+        self.problem = made.err();
+        self.loaded.set_nodes(nodes);
     }
 }
