@@ -8,6 +8,7 @@
 use super::children::{ChildEntry, ChildSet};
 use super::index::OrderedIndex;
 use super::log::Log;
+use super::pages::Pages;
 use super::record::{Link, Record, padded};
 use super::types::{LinkRef, LogAddress, NodeEntry, NodeImage};
 use super::{Partition, UsageBase, is_in_quota_tree};
@@ -21,9 +22,9 @@ use crate::zxid::Zxid;
 pub struct PartitionFill {
     /// Its index is empty until the end.
     partition: Partition,
-    nodes: Vec<Gathered>,
-    odd: Vec<Odd>,
-    links: Vec<GatheredLink>,
+    nodes: Pages<Gathered>,
+    odd: Pages<Odd>,
+    links: Pages<GatheredLink>,
 }
 
 /// What the index, and whoever keeps something beside it, is to know of a node.
@@ -102,7 +103,7 @@ impl PartitionFill {
     /// A partition in which nothing is yet, and whose first segment will belong to `generation`.
     pub fn new(id: PartitionId, generation: u32) -> PartitionFill {
         let partition = Partition::with_log(id, Log::new(id, generation));
-        PartitionFill { partition, nodes: Vec::new(), odd: Vec::new(), links: Vec::new() }
+        PartitionFill { partition, nodes: Pages::default(), odd: Pages::default(), links: Pages::default() }
     }
 
     /// Its files: what is to be done to them, and that it was done. It has no node to show before [`Self::make_index`].
@@ -165,7 +166,7 @@ impl PartitionFill {
         self.nodes.len()
     }
 
-    /// The path of a node that came, for a message: it is searched for, and read.
+    /// The path of a node, if it came: it is searched for, and read.
     pub fn path(&self, hash: PathHash) -> Option<&str> {
         let gathered = || self.nodes.iter().find(|node| node.hash() == hash);
         let (address, bytes) = match self.partition.get(hash) {
@@ -186,15 +187,17 @@ impl PartitionFill {
         let PartitionFill { partition, nodes, odd, links } = self;
         let mut order: Vec<(u64, u32)> = nodes.iter().zip(0..).map(|(node, at)| (node.hash[0], at)).collect();
         order.sort_unstable_by(|(a, at), (b, other)| {
-            a.cmp(b).then_with(|| nodes[*at as usize].hash[1].cmp(&nodes[*other as usize].hash[1]))
+            let low = |at: &u32| nodes.get(*at as usize).map(|node| node.hash[1]);
+            a.cmp(b).then_with(|| low(at).cmp(&low(other)))
         });
-        links.sort_unstable();
-        let mut index = OrderedIndex::with_capacity(nodes.len());
+        let mut in_order: Vec<GatheredLink> = links.iter().copied().collect();
+        *links = Pages::default();
+        in_order.sort_unstable();
+        let mut index = OrderedIndex::new(nodes.len());
         let mut last = None;
-        let mut links = &links[..];
+        let mut links = &in_order[..];
         let mut siblings = Vec::new();
-        for (_, at) in order {
-            let node = &nodes[at as usize];
+        for node in order.iter().filter_map(|(_, at)| nodes.get(*at as usize)) {
             let hash = node.hash();
             if last.replace(hash) == Some(hash) {
                 return Err(NoTree::Twice(hash));

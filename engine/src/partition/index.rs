@@ -9,7 +9,7 @@ use super::types::{LogAddress, NodeEntry, NodeImage};
 use crate::acl::AclId;
 use crate::node_owner::NodeOwner;
 use crate::path::PathHash;
-use crate::table::{Slab, StepTable, TableCursor, TableEntry};
+use crate::table::{Slab, SortedTable, StepTable, TableCursor, TableEntry};
 use crate::zxid::Zxid;
 
 /// "No family". Not 0, for 0 is a family's id.
@@ -229,15 +229,15 @@ impl Index {
 
 /// An index made of nodes that come in the order of their hashes, each once.
 pub(super) struct OrderedIndex {
-    slots: Vec<Slot>,
+    table: SortedTable<Slot>,
     /// All but the table.
     index: Index,
 }
 
 impl OrderedIndex {
-    /// None yet, and room for so many.
-    pub(super) fn with_capacity(nodes: usize) -> OrderedIndex {
-        OrderedIndex { slots: Vec::with_capacity(nodes), index: Index::default() }
+    /// None yet, of so many.
+    pub(super) fn new(nodes: usize) -> OrderedIndex {
+        OrderedIndex { table: SortedTable::new(nodes), index: Index::default() }
     }
 
     /// The next node, with its children.
@@ -251,7 +251,7 @@ impl OrderedIndex {
             family = index.families.insert(Family { pzxid, cversion, aversion, owner, children });
         }
         index.data_bytes += node.data_bytes();
-        self.slots.push(Slot {
+        self.table.push(Slot {
             hash: node.hash.0,
             czxid: node.czxid.0,
             ctime: node.ctime,
@@ -263,7 +263,7 @@ impl OrderedIndex {
     }
 
     pub(super) fn finish(self) -> Index {
-        Index { table: StepTable::from_sorted(&self.slots), ..self.index }
+        Index { table: self.table.finish(), ..self.index }
     }
 }
 

@@ -23,6 +23,7 @@ mod fill;
 mod index;
 mod log;
 mod manifest;
+mod pages;
 mod record;
 mod recovery;
 mod segment;

@@ -14,11 +14,14 @@
 
 mod bucket;
 mod slab;
+mod sorted;
 
 pub use slab::Slab;
+pub use sorted::SortedTable;
 
 use crate::path::PathHash;
 use bucket::Bucket;
+use sorted::depth_for;
 
 /// Entries at which a bucket splits. Keys whose high bits are not random make larger buckets, since the directory grows
 /// with the number of buckets only: such a table is slow, but never large.
@@ -90,39 +93,29 @@ impl<E: TableEntry> StepTable<E> {
     /// An empty table with room for so many entries, which then go in without rebuilding.
     pub fn with_room(len: usize) -> StepTable<E> {
         let depth = depth_for(len);
-        StepTable::of_depth(depth, |_| Bucket::with_room(depth as u8, len >> depth))
+        let mut table = StepTable::without_buckets(depth);
+        (0..1 << depth).for_each(|_| table.add_bucket(Bucket::with_room(depth as u8, len >> depth)));
+        table
+    }
+
+    /// A table that becomes one when 2^`depth` buckets have been added.
+    fn without_buckets(depth: usize) -> StepTable<E> {
+        let mut by_depth = [0; DEPTH_MAX + 1];
+        by_depth[depth] = 1 << depth;
+        let directory = Vec::with_capacity(1 << depth);
+        StepTable { zero: None, directory, depth, buckets: Slab::new(), by_depth, len: 0, slot_bytes: 0 }
+    }
+
+    fn add_bucket(&mut self, bucket: Bucket<E>) {
+        self.slot_bytes += bucket.slot_bytes();
+        self.directory.push(self.buckets.insert(bucket));
     }
 
     /// A table of these entries, which come in the order of their keys, each key once.
     pub fn from_sorted(entries: &[E]) -> StepTable<E> {
-        debug_assert!(entries.is_sorted_by(|a, b| a.key() < b.key()), "in order, each once");
-        let (zero, others) = match entries.split_first() {
-            Some((first, others)) if first.key().0 == 0 => (Some(*first), others),
-            _ => (None, entries),
-        };
-        let depth = depth_for(others.len());
-        let mut left = others;
-        let mut table = StepTable::of_depth(depth, |slot| {
-            let (own, behind) = left.split_at(left.partition_point(|entry| slot_at(entry.key(), depth) == slot));
-            left = behind;
-            Bucket::from_sorted(depth as u8, own)
-        });
-        (table.zero, table.len) = (zero, entries.len());
-        table
-    }
-
-    /// A table of buckets that all tell `depth` bits apart.
-    fn of_depth(depth: usize, mut bucket: impl FnMut(usize) -> Bucket<E>) -> StepTable<E> {
-        let mut table = StepTable { directory: Vec::with_capacity(1 << depth), depth, ..StepTable::new() };
-        table.buckets = Slab::new();
-        table.by_depth = [0; DEPTH_MAX + 1];
-        table.by_depth[depth] = 1 << depth;
-        for slot in 0..1 << depth {
-            let bucket = bucket(slot);
-            table.slot_bytes += bucket.slot_bytes();
-            table.directory.push(table.buckets.insert(bucket));
-        }
-        table
+        let mut table = SortedTable::new(entries.len());
+        entries.iter().for_each(|entry| table.push(*entry));
+        table.finish()
     }
 
     /// Entries.
@@ -299,11 +292,6 @@ impl<E: TableEntry> StepTable<E> {
             self.depth -= 1;
         }
     }
-}
-
-/// Bits that tell the buckets of a table of so many entries apart.
-fn depth_for(len: usize) -> usize {
-    (0..DEPTH_MAX).find(|depth| len >> depth <= BUCKET_MAX * 3 / 4).unwrap_or(DEPTH_MAX)
 }
 
 /// The highest `depth` bits of a key.

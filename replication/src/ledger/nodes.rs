@@ -8,7 +8,7 @@ use super::owners::{OwnerId, Owners};
 use engine::acl::AclId;
 use engine::node_owner::NodeOwner;
 use engine::path::PathHash;
-use engine::table::{StepTable, TableEntry};
+use engine::table::{SortedTable, StepTable, TableEntry};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -181,24 +181,24 @@ impl NodesPart {
 
 /// Takes the znodes of a partition in the order of their hashes, each once.
 pub struct OrderedNodes {
-    entries: Vec<Entry>,
+    table: SortedTable<Entry>,
     owners: Owners,
 }
 
 impl OrderedNodes {
-    /// None yet, and room for so many.
-    pub fn with_capacity(nodes: usize) -> OrderedNodes {
-        OrderedNodes { entries: Vec::with_capacity(nodes), owners: Owners::default() }
+    /// None yet, of so many.
+    pub fn new(nodes: usize) -> OrderedNodes {
+        OrderedNodes { table: SortedTable::new(nodes), owners: Owners::default() }
     }
 
     /// The next one.
     pub fn push(&mut self, hash: PathHash, state: &NodeState) {
-        self.entries.push(Entry::new(hash, state, &mut self.owners));
+        self.table.push(Entry::new(hash, state, &mut self.owners));
     }
 
     /// The table.
     pub fn finish(self) -> NodesPart {
-        NodesPart { table: StepTable::from_sorted(&self.entries), owners: self.owners }
+        NodesPart { table: self.table.finish(), owners: self.owners }
     }
 }
 

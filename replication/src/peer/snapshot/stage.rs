@@ -30,8 +30,6 @@ pub struct Stage {
     zxid: Zxid,
     /// By partition.
     parts: Vec<StagePart>,
-    /// Which of the nodes that are always there have come.
-    fresh: [bool; FRESH.len()],
     acls: Acls,
     numbers: HashMap<SnapshotAcl, AclId>,
     sessions: Vec<(SessionId, i32)>,
@@ -48,7 +46,6 @@ impl Stage {
             key,
             zxid,
             parts: (0..partitions).map(|id| StagePart::new(PartitionId(id as u16), generation)).collect(),
-            fresh: Default::default(),
             acls: Acls::default(),
             numbers: HashMap::new(),
             sessions: Vec::new(),
@@ -103,9 +100,6 @@ impl Stage {
     }
 
     fn node(&mut self, node: &SnapshotNode<'_>) {
-        if let Some(at) = FRESH.iter().position(|(path, ..)| *path == node.path) {
-            self.fresh[at] = true;
-        }
         let parent = path::parent(&node.path).map(|parent| self.key.hash(parent));
         let hash = self.key.hash(&node.path);
         let acl = self.number(node.acl);
@@ -157,11 +151,11 @@ impl Stage {
 
     /// Adds the nodes that are always there, where an old server did not have them.
     fn add_fresh(&mut self) {
-        for ((path, _, acl, aversion), is_there) in FRESH.into_iter().zip(self.fresh) {
-            if is_there {
+        for (path, _, acl, aversion) in FRESH {
+            let hash = self.key.hash(path);
+            if self.parts[self.place(hash)].fill.path(hash).is_some() {
                 continue;
             }
-            let hash = self.key.hash(path);
             let image = NodeImage {
                 hash,
                 path,
@@ -304,7 +298,7 @@ impl StagePart {
         if std::mem::replace(&mut self.is_made, true) {
             return;
         }
-        let mut nodes = OrderedNodes::with_capacity(self.fill.nodes());
+        let mut nodes = OrderedNodes::new(self.fill.nodes());
         let made = self.fill.make_index(&mut |FilledNode { entry, version, data_length }| {
             let NodeEntry { hash, cversion, aversion, num_children, acl, owner, .. } = *entry;
             let (version, children, data_length) = (*version, num_children, *data_length);
