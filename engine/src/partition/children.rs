@@ -37,6 +37,11 @@ impl ChildEntry {
     pub(super) fn link(self) -> LogAddress {
         LogAddress((self.packed() & !KEY_MASK) as u64)
     }
+
+    /// Whether both stand for the same child, wherever their links lie.
+    pub(super) fn is_same_child(self, other: ChildEntry) -> bool {
+        self.key() == other.key()
+    }
 }
 
 impl TableEntry for ChildEntry {
@@ -56,6 +61,16 @@ pub(super) enum ChildSet {
 }
 
 impl ChildSet {
+    /// The set of these children, which come in the order of their keys, each once.
+    pub(super) fn from_sorted(children: &[ChildEntry]) -> ChildSet {
+        match children {
+            [] => ChildSet::None,
+            [one] => ChildSet::One(*one),
+            few if few.len() <= FEW_MAX => ChildSet::Few(few.to_vec()),
+            many => ChildSet::Many(Box::new(StepTable::from_sorted(many))),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         match self {
             ChildSet::None => 0,
@@ -179,10 +194,13 @@ mod tests {
         fn behaves_like_a_map_at_every_size(
             ops in proptest::collection::vec((0..300u64, any::<bool>(), 0..1u64 << 40), 0..600),
             step in 1..100usize,
+            first in proptest::collection::btree_set(0..300u64, 0..300),
         ) {
             let child = |n: u64| PathHash(xxhash_rust::xxh3::xxh3_128(&n.to_le_bytes()));
-            let mut set = ChildSet::default();
-            let mut model = BTreeMap::new();
+            let mut model: BTreeMap<u128, LogAddress> =
+                first.iter().map(|n| (child(*n).0 & KEY_MASK, LogAddress(*n))).collect();
+            let first: Vec<_> = model.iter().map(|(key, link)| ChildEntry::new(PathHash(*key), *link)).collect();
+            let mut set = ChildSet::from_sorted(&first);
             for (n, insert, address) in ops {
                 let key = child(n).0 & KEY_MASK;
                 if insert {

@@ -9,7 +9,7 @@ use super::types::{LogAddress, NodeEntry, NodeImage};
 use crate::acl::AclId;
 use crate::node_owner::NodeOwner;
 use crate::path::PathHash;
-use crate::table::{Slab, StepTable, TableCursor, TableEntry};
+use crate::table::{Slab, SortedTable, StepTable, TableCursor, TableEntry};
 use crate::zxid::Zxid;
 
 /// "No family". Not 0, for 0 is a family's id.
@@ -224,6 +224,46 @@ impl Index {
 
     pub(super) fn walk(&self, from: TableCursor, max: usize, each: &mut dyn FnMut(&NodeEntry)) -> Option<TableCursor> {
         self.table.walk(from, max, &mut |slot| each(&entry(slot, &self.families)))
+    }
+}
+
+/// An index made of nodes that come in the order of their hashes, each once.
+pub(super) struct OrderedIndex {
+    table: SortedTable<Slot>,
+    /// All but the table.
+    index: Index,
+}
+
+impl OrderedIndex {
+    /// None yet, of so many.
+    pub(super) fn new(nodes: usize) -> OrderedIndex {
+        OrderedIndex { table: SortedTable::new(nodes), index: Index::default() }
+    }
+
+    /// The next node, with its children.
+    pub(super) fn push(&mut self, node: &NodeEntry, children: ChildSet) {
+        let index = &mut self.index;
+        let is_plain = (node.cversion, node.aversion, node.owner) == (0, 0, NodeOwner::PERSISTENT);
+        let mut family = PLAIN;
+        if !is_plain || node.pzxid != node.czxid || children.len() > 0 {
+            index.children_bytes += children.heap_bytes();
+            let NodeEntry { pzxid, cversion, aversion, owner, .. } = *node;
+            family = index.families.insert(Family { pzxid, cversion, aversion, owner, children });
+        }
+        index.data_bytes += node.data_bytes();
+        self.table.push(Slot {
+            hash: node.hash.0,
+            czxid: node.czxid.0,
+            ctime: node.ctime,
+            acl: node.acl.0,
+            record_bytes: node.record_bytes,
+            family,
+            address: node.address.packed(),
+        });
+    }
+
+    pub(super) fn finish(self) -> Index {
+        Index { table: self.table.finish(), ..self.index }
     }
 }
 

@@ -427,7 +427,10 @@ impl Log {
             return;
         }
         if let Some(slot) = self.order.last() {
-            segment_mut(&mut self.segments, *slot).seal(std::mem::take(&mut self.open));
+            // Where a chunk has filled up, another one soon will.
+            let room = if self.open.len() >= CHUNK / 2 { CHUNK } else { 0 };
+            let full = std::mem::replace(&mut self.open, Vec::with_capacity(room));
+            segment_mut(&mut self.segments, *slot).seal(full);
             self.unissued.push(*slot);
         }
     }

@@ -28,6 +28,11 @@ impl<E: TableEntry> Bucket<E> {
         Bucket { slots: vec![E::default(); capacity_for::<E>(len)].into_boxed_slice(), len: 0, depth }
     }
 
+    /// A bucket of entries that come in order.
+    pub(super) fn from_sorted(depth: u8, entries: &[E]) -> Bucket<E> {
+        Bucket::build(depth, capacity_for::<E>(entries.len()), entries.iter())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len as usize
     }

@@ -14,11 +14,14 @@
 
 mod bucket;
 mod slab;
+mod sorted;
 
 pub use slab::Slab;
+pub use sorted::SortedTable;
 
 use crate::path::PathHash;
 use bucket::Bucket;
+use sorted::depth_for;
 
 /// Entries at which a bucket splits. Keys whose high bits are not random make larger buckets, since the directory grows
 /// with the number of buckets only: such a table is slow, but never large.
@@ -89,20 +92,30 @@ impl<E: TableEntry> StepTable<E> {
 
     /// An empty table with room for so many entries, which then go in without rebuilding.
     pub fn with_room(len: usize) -> StepTable<E> {
-        let mut depth = 0;
-        while len >> depth > BUCKET_MAX * 3 / 4 && depth < DEPTH_MAX {
-            depth += 1;
-        }
-        let mut table = StepTable { directory: Vec::with_capacity(1 << depth), depth, ..StepTable::new() };
-        table.buckets = Slab::new();
-        table.by_depth = [0; DEPTH_MAX + 1];
-        table.by_depth[depth] = 1 << depth;
-        for _ in 0..1 << depth {
-            let bucket = Bucket::with_room(depth as u8, len >> depth);
-            table.slot_bytes += bucket.slot_bytes();
-            table.directory.push(table.buckets.insert(bucket));
-        }
+        let depth = depth_for(len);
+        let mut table = StepTable::without_buckets(depth);
+        (0..1 << depth).for_each(|_| table.add_bucket(Bucket::with_room(depth as u8, len >> depth)));
         table
+    }
+
+    /// A table that becomes one when 2^`depth` buckets have been added.
+    fn without_buckets(depth: usize) -> StepTable<E> {
+        let mut by_depth = [0; DEPTH_MAX + 1];
+        by_depth[depth] = 1 << depth;
+        let directory = Vec::with_capacity(1 << depth);
+        StepTable { zero: None, directory, depth, buckets: Slab::new(), by_depth, len: 0, slot_bytes: 0 }
+    }
+
+    fn add_bucket(&mut self, bucket: Bucket<E>) {
+        self.slot_bytes += bucket.slot_bytes();
+        self.directory.push(self.buckets.insert(bucket));
+    }
+
+    /// A table of these entries, which come in the order of their keys, each key once.
+    pub fn from_sorted(entries: &[E]) -> StepTable<E> {
+        let mut table = SortedTable::new(entries.len());
+        entries.iter().for_each(|entry| table.push(*entry));
+        table.finish()
     }
 
     /// Entries.
@@ -221,8 +234,7 @@ impl<E: TableEntry> StepTable<E> {
     }
 
     fn slot_of(&self, key: PathHash) -> usize {
-        // Two shifts, since shifting by all 64 bits is not defined.
-        ((key.0 >> 64) as u64 >> 1 >> (63 - self.depth)) as usize
+        slot_at(key, self.depth)
     }
 
     fn bucket_of(&self, key: PathHash) -> u32 {
@@ -280,6 +292,12 @@ impl<E: TableEntry> StepTable<E> {
             self.depth -= 1;
         }
     }
+}
+
+/// The highest `depth` bits of a key.
+fn slot_at(key: PathHash, depth: usize) -> usize {
+    // Two shifts, since shifting by all 64 bits is not defined.
+    ((key.0 >> 64) as u64 >> 1 >> (63 - depth)) as usize
 }
 
 #[cfg(test)]
@@ -432,17 +450,20 @@ mod tests {
             ops in proptest::collection::vec(op(), 0..4000),
             squeeze in prop_oneof![Just(0u32), 60..70u32, 118..128u32],
             high in any::<bool>(),
+            first in proptest::collection::btree_set(0..3000u64, 0..2500),
         ) {
             let key = |n: u64| {
                 let key = random(n) >> squeeze;
                 if high { !key } else { key }
             };
-            let mut table = StepTable::new();
-            let mut model = BTreeMap::new();
+            // What a table is made of at once goes on like what came one by one.
+            let mut model: BTreeMap<u128, u32> = first.iter().map(|n| (key(*n), *n as u32)).collect();
+            let first: Vec<Entry> = model.iter().map(|(key, value)| entry(*key, *value)).collect();
+            let mut table = StepTable::from_sorted(&first);
             let mut cursor = Some(TableCursor::START);
             // Of the walk: what it showed, and what has been there all along.
             let mut seen: Vec<u128> = Vec::new();
-            let mut steady = BTreeMap::new();
+            let mut steady = model.clone();
             for op in ops {
                 match op {
                     Op::Insert(n, value) => {

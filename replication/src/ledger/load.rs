@@ -1,6 +1,6 @@
 //! Filling the ledger at start, from what recovery finds in the partition logs.
 
-use super::nodes::{NodeState, Nodes, NodesPart};
+use super::nodes::{NodeState, Nodes, NodesPart, OrderedNodes};
 use super::quota::QuotaNode;
 use super::{Acls, Ledger, LedgerConfig};
 use bytes::Bytes;
@@ -238,11 +238,6 @@ impl LoadedPart {
             return Err(LoadError::UnknownAcl { path: fact.path.into(), acl: fact.acl });
         }
         check_owner(config, fact.path, fact.owner)?;
-        if self.collect(fact) { Ok(()) } else { Err(LoadError::Twice(fact.path.into())) }
-    }
-
-    /// Takes a znode as it is, for [`LedgerLoader::add_collected`]; false if it is there already.
-    pub fn collect(&mut self, fact: NodeFact<'_>) -> bool {
         let state = NodeState {
             cversion: fact.cversion,
             version: fact.version,
@@ -253,8 +248,15 @@ impl LoadedPart {
             data_length: fact.data_length,
         };
         if self.nodes.insert(fact.hash, state).is_some() {
-            return false;
+            return Err(LoadError::Twice(fact.path.into()));
         }
+        self.collect(&fact);
+        Ok(())
+    }
+
+    /// Takes all of a znode that is not in the table, for [`LedgerLoader::add_collected`]. The table follows by
+    /// [`Self::set_nodes`].
+    pub fn collect(&mut self, fact: &NodeFact<'_>) {
         // Most have one of the lists that are always there, whose uses nobody counts.
         if fact.acl >= AclId::FIRST_FREE {
             *self.acls.entry(fact.acl).or_default() += 1;
@@ -267,12 +269,11 @@ impl LoadedPart {
         if NodeFact::wants_text(fact.path) {
             self.quotas.push((hashed(), fact.text.map(Box::from)));
         }
-        true
     }
 
-    /// A znode that was taken has so many direct children.
-    pub fn set_children(&mut self, hash: PathHash, children: u32) {
-        self.nodes.update(hash, |state| state.children = children);
+    /// The table of all znodes that were [collected](Self::collect).
+    pub fn set_nodes(&mut self, nodes: OrderedNodes) {
+        self.nodes = nodes.finish();
     }
 
     /// Gives the ledger everything but the table of znodes, and returns that.

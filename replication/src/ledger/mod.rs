@@ -34,7 +34,7 @@ pub use fix_acl::Schemes;
 pub use kept::Reapable;
 pub(crate) use load::FRESH;
 pub use load::{LedgerLoader, LoadError, LoadedPart, NodeFact, PartLoader, bootstrap_pieces};
-pub use nodes::NodeState;
+pub use nodes::{NodeState, OrderedNodes};
 pub use quota::{Quota, QuotaNode, StatsTrack, Usage};
 pub use resolve::{Resolved, SubtreeUsage};
 pub use validate::Asker;

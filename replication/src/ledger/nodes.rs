@@ -8,7 +8,7 @@ use super::owners::{OwnerId, Owners};
 use engine::acl::AclId;
 use engine::node_owner::NodeOwner;
 use engine::path::PathHash;
-use engine::table::{StepTable, TableEntry};
+use engine::table::{SortedTable, StepTable, TableEntry};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -47,6 +47,21 @@ struct Entry {
 }
 
 const _: () = assert!(size_of::<Entry>() == 44, "the budget is 64 bytes per znode with slack");
+
+impl Entry {
+    fn new(key: PathHash, state: &NodeState, owners: &mut Owners) -> Entry {
+        Entry {
+            key,
+            cversion: state.cversion,
+            version: state.version,
+            aversion: state.aversion,
+            children: state.children,
+            acl: state.acl,
+            owner: owners.acquire(state.owner),
+            data_length: state.data_length,
+        }
+    }
+}
 
 impl TableEntry for Entry {
     fn key(&self) -> PathHash {
@@ -128,17 +143,7 @@ impl NodesPart {
 
     /// Adds a node; returns the one that it replaces.
     pub fn insert(&mut self, hash: PathHash, state: NodeState) -> Option<NodeState> {
-        let entry = Entry {
-            key: hash,
-            cversion: state.cversion,
-            version: state.version,
-            aversion: state.aversion,
-            children: state.children,
-            acl: state.acl,
-            owner: self.owners.acquire(state.owner),
-            data_length: state.data_length,
-        };
-        let replaced = self.table.insert(entry)?;
+        let replaced = self.table.insert(Entry::new(hash, &state, &mut self.owners))?;
         Some(self.release(replaced))
     }
 
@@ -171,6 +176,29 @@ impl NodesPart {
         let state = self.state(&entry);
         self.owners.release(entry.owner);
         state
+    }
+}
+
+/// Takes the znodes of a partition in the order of their hashes, each once.
+pub struct OrderedNodes {
+    table: SortedTable<Entry>,
+    owners: Owners,
+}
+
+impl OrderedNodes {
+    /// None yet, of so many.
+    pub fn new(nodes: usize) -> OrderedNodes {
+        OrderedNodes { table: SortedTable::new(nodes), owners: Owners::default() }
+    }
+
+    /// The next one.
+    pub fn push(&mut self, hash: PathHash, state: &NodeState) {
+        self.table.push(Entry::new(hash, state, &mut self.owners));
+    }
+
+    /// The table.
+    pub fn finish(self) -> NodesPart {
+        NodesPart { table: self.table.finish(), owners: self.owners }
     }
 }
 

@@ -317,7 +317,7 @@ fn usage_changes_content_alone() {
 /// A tree as a snapshot brings it: every field given, versions of -1 and cversions of nobody's making.
 #[test]
 fn installed_nodes_keep_every_field() {
-    let mut partition = Partition::new(ID, 0);
+    let mut fill = PartitionFill::new(ID, 0);
     let root = NodeImage {
         hash: hash("/"),
         path: "/",
@@ -333,8 +333,10 @@ fn installed_nodes_keep_every_field() {
         cversion: 1234,
         aversion: -1,
     };
-    partition.install(Zxid(80), &root);
-    partition.install_link(Zxid(80), hash("/"), hash("/zookeeper"), "zookeeper");
+    fill.node(Zxid(80), &root);
+    fill.link(Zxid(80), hash("/"), hash("/zookeeper"), "zookeeper");
+    fill.make_index(&mut |_| ()).unwrap();
+    let mut partition = fill.into_partition();
     let (host, cut) = settled(&mut partition);
     let mut facts = Vec::new();
     let recovered = recover(&cut, &host.files(&cut), &mut |shown| {

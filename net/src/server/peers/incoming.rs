@@ -23,9 +23,9 @@ use replication::peer::snapshot::reader::{Event, SnapshotReader};
 use replication::peer::snapshot::stage::Stage;
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tracing::info;
 
@@ -162,6 +162,14 @@ fn take(
                     if let Event::Node(node) = &event {
                         held += node.path.len() + node.data.map_or(0, <[u8]>::len);
                     }
+                    if event == Event::End {
+                        stage.end();
+                        logs.work(&mut stage).map_err(|problem| text(&problem))?;
+                        logs.begin_flush();
+                        make_parts(&mut stage);
+                        stage.complete().map_err(|problem| text(&problem))?;
+                        break;
+                    }
                     stage.take(event).map_err(|problem| text(&problem))?;
                     if held >= HELD_BYTES {
                         held = 0;
@@ -181,6 +189,26 @@ fn take(
             Ok(Command::Seal) => return make_ready(context, zxid, logs, stage).map(Some),
         }
     }
+}
+
+/// Makes the parts on all processors: the leader has nothing more to do for this server.
+fn make_parts(stage: &mut Stage) {
+    let parts = stage.parts();
+    let others = hardware::cpu::core_count().min(parts.len()).saturating_sub(1);
+    let parts = Mutex::new(parts.iter_mut());
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some(part) = next() {
+            part.make();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..others {
+            // Where the system has no thread left, there are fewer of them.
+            let _ = std::thread::Builder::new().name("snapshot-in".into()).spawn_scoped(scope, work);
+        }
+        work();
+    });
 }
 
 fn make_ready(context: &Context, zxid: Zxid, logs: &mut LogFolder, mut stage: Stage) -> Result<LoadedState, String> {

@@ -71,35 +71,64 @@ impl Logs for Shard {
 /// A folder of partition logs.
 pub struct LogFolder {
     folder: PathBuf,
-    open: HashMap<SegmentKey, (Arc<BlockFile>, Arc<MappedSegment>)>,
+    open: HashMap<SegmentKey, Segment>,
     clock: Arc<ResidencyClock>,
     todo: Vec<LogAction>,
     write_out: Option<WriteOut>,
 }
 
-/// Writes that may wait to be handed on; whoever writes more waits for the disk.
-const WRITE_OUT_MAX: usize = 256;
+/// A segment that is being written, from its beginning to its end.
+struct Segment {
+    file: Arc<BlockFile>,
+    map: Arc<MappedSegment>,
+    /// What lies before has been handed to the disk.
+    handed_on: u64,
+    /// Whether nothing was written since its last flush was begun.
+    is_flushed: bool,
+}
 
-/// Hands the disk what has been written, as it comes: one write after the other, so that those whom it serves besides
+/// Bytes of a segment that are handed to the disk at a time: enough that they cost little, and few enough that others
+/// hardly wait for them.
+const WRITE_OUT_BYTES: u64 = 256 << 10;
+/// Portions that may wait to be handed on; whoever writes more waits for the disk.
+const WRITE_OUT_MAX: usize = 64;
+
+/// Hands the disk what has been written, as it comes: one portion after the other, so that those whom it serves besides
 /// never wait for more than one, where a flush at the end would have it take everything at once.
 struct WriteOut {
-    written: SyncSender<(Arc<BlockFile>, u64, u64)>,
+    orders: SyncSender<Order>,
     thread: JoinHandle<io::Result<()>>,
+}
+
+enum Order {
+    /// A portion: file, offset, bytes.
+    WriteOut(Arc<BlockFile>, u64, u64),
+    /// These files, with everything that has been written so far.
+    Flush(Vec<Arc<BlockFile>>),
+}
+
+impl Order {
+    fn carry_out(self) -> io::Result<()> {
+        match self {
+            Order::WriteOut(file, offset, bytes) => file.write_out(offset, bytes),
+            Order::Flush(files) => files.iter().try_for_each(|file| file.sync_data()),
+        }
+    }
 }
 
 impl WriteOut {
     /// # Errors
     /// The system has no thread left.
     fn start() -> io::Result<WriteOut> {
-        let (written, ranges) = sync_channel::<(Arc<BlockFile>, u64, u64)>(WRITE_OUT_MAX);
-        let work = move || ranges.into_iter().try_for_each(|(file, offset, bytes)| file.write_out(offset, bytes));
+        let (orders, given) = sync_channel::<Order>(WRITE_OUT_MAX);
+        let work = move || given.into_iter().try_for_each(Order::carry_out);
         let thread = std::thread::Builder::new().name("write-out".into()).spawn(work)?;
-        Ok(WriteOut { written, thread })
+        Ok(WriteOut { orders, thread })
     }
 
     /// Waits until everything has been handed on.
     fn end(self) -> io::Result<()> {
-        drop(self.written);
+        drop(self.orders);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
@@ -120,7 +149,7 @@ impl LogFolder {
 
     /// The segments, to be gone on with. Flushed, if nothing was written since [`Self::flush`].
     pub fn segments(&self) -> HashMap<SegmentKey, OpenSegment> {
-        let open = |(file, map): &(Arc<_>, Arc<_>)| OpenSegment::new(Arc::clone(file), Arc::clone(map));
+        let open = |segment: &Segment| OpenSegment::new(Arc::clone(&segment.file), Arc::clone(&segment.map));
         self.open.iter().map(|(key, segment)| (*key, open(segment))).collect()
     }
 
@@ -143,6 +172,16 @@ impl LogFolder {
         }
     }
 
+    /// Begins to flush all files, beside whatever comes until [`Self::flush`], if there is a thread for it.
+    pub fn begin_flush(&mut self) {
+        if let Some(write_out) = &self.write_out {
+            self.open.values_mut().for_each(|segment| segment.is_flushed = true);
+            let files = self.open.values().map(|segment| Arc::clone(&segment.file)).collect();
+            // After a failure it takes no more, and says so at the flush.
+            let _ = write_out.orders.send(Order::Flush(files));
+        }
+    }
+
     /// Flushes all files, and the folder.
     ///
     /// # Errors
@@ -151,7 +190,7 @@ impl LogFolder {
         if let Some(write_out) = self.write_out.take() {
             write_out.end().map_err(failed(&self.folder, "write out"))?;
         }
-        for (file, _) in self.open.values() {
+        for Segment { file, .. } in self.open.values().filter(|segment| !segment.is_flushed) {
             file.sync_data().map_err(failed(file.path(), "flush"))?;
         }
         dir_sync(&self.folder).map_err(failed(&self.folder, "flush"))
@@ -163,7 +202,7 @@ impl LogFolder {
     /// The file system's.
     pub fn clear(&mut self) -> Result<(), TransferError> {
         self.write_out = None;
-        for (_, (file, _)) in self.open.drain() {
+        for (_, Segment { file, .. }) in self.open.drain() {
             hardware::data_dir::remove_file(file.path()).map_err(failed(file.path(), "remove"))?;
         }
         Ok(())
@@ -179,20 +218,24 @@ impl LogFolder {
                 let key = SegmentKey { partition, generation, segment };
                 let path = self.path(key);
                 let (file, map) = make(&path, bytes)?;
-                self.open.insert(key, (file, Arc::clone(&map)));
+                self.open.insert(key, Segment { file, map: Arc::clone(&map), handed_on: 0, is_flushed: false });
                 logs.segment_ready(partition, segment, Arc::new(MappedLog::new(map, Arc::clone(&self.clock))));
             }
             LogAction::Write { partition, generation, segment, offset, bytes } => {
                 let key = SegmentKey { partition, generation, segment };
-                let Some((file, map)) = self.open.get(&key) else {
+                let Some(Segment { file, map, handed_on, is_flushed }) = self.open.get_mut(&key) else {
                     return Err(failed(&self.path(key), "write")(std::io::ErrorKind::NotFound.into()));
                 };
+                *is_flushed = false;
                 file.write_at(offset, &bytes, WriteSync::None).map_err(failed(file.path(), "write"))?;
-                if let Some(write_out) = &self.write_out {
-                    // After a failure it takes no more, and says so at the flush.
-                    let _ = write_out.written.send((Arc::clone(file), offset, bytes.len() as u64));
-                }
                 let end = offset + bytes.len() as u64;
+                if let Some(write_out) = &self.write_out
+                    && end - *handed_on >= WRITE_OUT_BYTES
+                {
+                    // After a failure it takes no more, and says so at the flush.
+                    let _ = write_out.orders.send(Order::WriteOut(Arc::clone(file), *handed_on, end - *handed_on));
+                    *handed_on = end;
+                }
                 map.publish(usize::try_from(end).unwrap_or(usize::MAX));
                 logs.written(partition, segment, end);
             }

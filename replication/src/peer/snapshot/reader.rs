@@ -19,8 +19,8 @@ pub enum SnapshotError {
     /// A path that no node can have.
     #[error("the snapshot has a znode {0:?}, which is no path")]
     Path(Box<str>),
-    /// A node whose parent did not come before it.
-    #[error("the snapshot has znode {0} before its parent, or without it")]
+    /// A node whose parent did not come.
+    #[error("the snapshot has znode {0} without its parent")]
     Orphan(Box<str>),
     /// The same node twice.
     #[error("the snapshot has znode {0} twice")]

@@ -3,15 +3,22 @@
 //! Nothing of it is in effect before the host has made a manifest of [`Stage::cuts`] and [`Stage::system`] durable.
 //! Until then the old partitions and the old manifest are as they were: to give up, drop the stage and remove the files
 //! of its generation (the next start removes them too).
+//!
+//! Until the end nobody reads what has come. So what index and ledger are to know is only gathered on the way, and their
+//! tables are made in one go behind the last node ([`engine::partition::PartitionFill`]); that is also when it shows
+//! whether everything is one tree.
 
 use super::reader::{Event, SnapshotError};
 use super::record::{SnapshotAcl, SnapshotNode};
-use crate::ledger::{Acls, FRESH, LedgerLoader, LoadError, LoadedPart, NodeFact};
+use crate::ledger::{Acls, FRESH, LedgerLoader, LoadError, LoadedPart, NodeFact, NodeState, OrderedNodes};
 use crate::role::SystemState;
 use engine::acl::{Acl, AclId, AclList};
 use engine::ids::{PartitionId, SessionId};
 use engine::node_owner::NodeOwner;
-use engine::partition::{LogAction, NodeImage, Partition, PartitionCut, ScanCursor, SegmentBytes};
+use engine::partition::{
+    FilledNode, LogAction, NoTree, NodeEntry, NodeFacts, NodeImage, Partition, PartitionCut, PartitionFill,
+    SegmentBytes,
+};
 use engine::path::{self, HashKey, PathHash};
 use engine::zxid::Zxid;
 use std::collections::HashMap;
@@ -21,9 +28,8 @@ use std::sync::Arc;
 pub struct Stage {
     key: HashKey,
     zxid: Zxid,
-    partitions: Vec<Partition>,
-    /// By partition, what the ledger is to know, but for the numbers of children.
-    loaded: Vec<LoadedPart>,
+    /// By partition.
+    parts: Vec<StagePart>,
     acls: Acls,
     numbers: HashMap<SnapshotAcl, AclId>,
     sessions: Vec<(SessionId, i32)>,
@@ -39,10 +45,9 @@ impl Stage {
         Stage {
             key,
             zxid,
-            partitions: (0..partitions).map(|id| Partition::new(PartitionId(id as u16), generation)).collect(),
-            loaded: (0..partitions).map(|_| LoadedPart::default()).collect(),
+            parts: (0..partitions).map(|id| StagePart::new(PartitionId(id as u16), generation)).collect(),
             acls: Acls::default(),
-            numbers: HashMap::from([(SnapshotAcl::OPEN, AclId::OPEN)]),
+            numbers: HashMap::new(),
             sessions: Vec::new(),
             nodes: 0,
             closed: 0,
@@ -61,13 +66,40 @@ impl Stage {
                 let id = self.acls.intern(&list, self.zxid);
                 self.numbers.insert(number, id);
             }
-            Event::Node(node) => return self.node(&node),
-            Event::End => return self.complete(),
+            Event::Node(node) => self.node(&node),
+            Event::End => {
+                self.end();
+                return self.complete();
+            }
         }
         Ok(())
     }
 
-    fn node(&mut self, node: &SnapshotNode<'_>) -> Result<(), SnapshotError> {
+    /// [`Event::End`], for a host that goes on itself: everything has been handed out for the files when this returns,
+    /// and the parts are still to be [made](StagePart::make), by several threads if it likes. Then [`Self::complete`].
+    pub fn end(&mut self) {
+        self.add_fresh();
+        self.parts.iter_mut().for_each(|part| part.fill.partition_mut().flush_tail());
+    }
+
+    /// The parts.
+    pub fn parts(&mut self) -> &mut [StagePart] {
+        &mut self.parts
+    }
+
+    /// Makes the parts that have not been made.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn complete(&mut self) -> Result<(), SnapshotError> {
+        self.parts.iter_mut().for_each(StagePart::make);
+        match self.parts.iter().find_map(|part| part.problem) {
+            Some(problem) => Err(self.refused(problem)),
+            None => Ok(()),
+        }
+    }
+
+    fn node(&mut self, node: &SnapshotNode<'_>) {
         let parent = path::parent(&node.path).map(|parent| self.key.hash(parent));
         let hash = self.key.hash(&node.path);
         let acl = self.number(node.acl);
@@ -87,43 +119,28 @@ impl Stage {
             cversion: stat.cversion,
             aversion: stat.aversion,
         };
-        self.install(&image, parent)
+        self.install(&image, parent);
     }
 
-    fn install(&mut self, image: &NodeImage<'_>, parent: Option<PathHash>) -> Result<(), SnapshotError> {
+    fn install(&mut self, image: &NodeImage<'_>, parent: Option<PathHash>) {
         let zxid = self.zxid;
-        let fact = NodeFact {
-            path: image.path,
-            hash: image.hash,
-            cversion: image.cversion,
-            version: image.version,
-            aversion: image.aversion,
-            children: 0,
-            acl: image.acl,
-            owner: image.owner,
-            data_length: image.data.map_or(0, |data| data.len() as u32),
-            mtime_ms: image.mtime,
-            text: image.data.filter(|_| NodeFact::wants_text(image.path)),
-        };
         let place = self.place(image.hash);
-        if !self.loaded[place].collect(fact) {
-            return Err(SnapshotError::Twice(image.path.into()));
-        }
-        self.partitions[place].install(zxid, image);
+        let part = &mut self.parts[place];
+        part.loaded.collect(&NodeFact::from(&NodeFacts { image: *image, num_children: 0 }));
+        part.fill.node(zxid, image);
         if let Some(parent) = parent {
             let place = self.place(parent);
-            let linked = self.partitions[place].install_link(zxid, parent, image.hash, path::name(image.path));
-            if linked.previous.is_none() {
-                return Err(SnapshotError::Orphan(image.path.into()));
-            }
+            self.parts[place].fill.link(zxid, parent, image.hash, path::name(image.path));
         }
         self.nodes += 1;
-        Ok(())
     }
 
     /// The number of a list. One that the table lacks belongs to a node that a later transaction removes or changes;
     /// until then nobody but a superuser has a right to it.
     fn number(&mut self, acl: SnapshotAcl) -> AclId {
+        if acl == SnapshotAcl::OPEN {
+            return AclId::OPEN;
+        }
         if let Some(id) = self.numbers.get(&acl) {
             return *id;
         }
@@ -132,11 +149,11 @@ impl Stage {
         self.acls.intern(&nobody, self.zxid)
     }
 
-    /// Makes the nodes that are always there, where an old server did not have them.
-    fn complete(&mut self) -> Result<(), SnapshotError> {
+    /// Adds the nodes that are always there, where an old server did not have them.
+    fn add_fresh(&mut self) {
         for (path, _, acl, aversion) in FRESH {
             let hash = self.key.hash(path);
-            if self.partitions[self.place(hash)].get(hash).is_some() {
+            if self.parts[self.place(hash)].fill.path(hash).is_some() {
                 continue;
             }
             let image = NodeImage {
@@ -155,9 +172,26 @@ impl Stage {
                 aversion,
             };
             let parent = path::parent(path).map(|parent| self.key.hash(parent));
-            self.install(&image, parent)?;
+            self.install(&image, parent);
         }
-        Ok(())
+    }
+
+    /// Names what makes the snapshot no tree.
+    fn refused(&self, problem: NoTree) -> SnapshotError {
+        let (NoTree::Twice(hash) | NoTree::Orphan(hash)) = problem;
+        let path = self.parts[self.place(hash)].fill.path(hash).unwrap_or("(unreadable)").into();
+        match problem {
+            NoTree::Twice(_) => SnapshotError::Twice(path),
+            NoTree::Orphan(_) => SnapshotError::Orphan(path),
+        }
+    }
+
+    fn partitions(&mut self) -> impl Iterator<Item = &mut Partition> {
+        self.parts.iter_mut().map(|part| part.fill.partition_mut())
+    }
+
+    fn partition_mut(&mut self, id: PartitionId) -> Option<&mut Partition> {
+        self.parts.get_mut(usize::from(id.0)).map(|part| part.fill.partition_mut())
     }
 
     /// Nodes so far.
@@ -186,25 +220,21 @@ impl Stage {
     /// # Errors
     /// [`LoadError`]: there can be no such node.
     pub fn load(&mut self, loader: &mut LedgerLoader) -> Result<(), LoadError> {
-        for (partition, mut loaded) in self.partitions.iter().zip(std::mem::take(&mut self.loaded)) {
-            partition.scan_nodes(ScanCursor::START, usize::MAX, &mut |entry| {
-                if entry.num_children > 0 {
-                    loaded.set_children(entry.hash, entry.num_children);
-                }
-            });
-            loader.add_collected(partition.id(), loaded)?;
+        for part in &mut self.parts {
+            loader.add_collected(part.fill.partition().id(), std::mem::take(&mut part.loaded))?;
         }
         Ok(())
     }
 
     /// The partitions, for the shards to be. Also those that have nothing of it stand for the snapshot.
     pub fn into_partitions(mut self) -> Vec<Partition> {
-        self.partitions.iter_mut().for_each(|partition| partition.stands_for(self.zxid));
-        self.partitions
+        let zxid = self.zxid;
+        self.partitions().for_each(|partition| partition.stands_for(zxid));
+        self.parts.into_iter().map(|part| part.fill.into_partition()).collect()
     }
 
     fn place(&self, hash: PathHash) -> usize {
-        hash.partition(self.partitions.len() as u32).0.into()
+        hash.partition(self.parts.len() as u32).0.into()
     }
 }
 
@@ -212,45 +242,69 @@ impl Stage {
 impl Stage {
     /// What is to be done to the files now.
     pub fn actions(&mut self, out: &mut Vec<LogAction>) {
-        for partition in &mut self.partitions {
-            partition.actions(out);
-        }
+        self.partitions().for_each(|partition| partition.actions(out));
     }
 
     /// As [`Partition::segment_ready`].
     pub fn segment_ready(&mut self, partition: PartitionId, segment: u32, bytes: Arc<dyn SegmentBytes>) {
-        if let Some(partition) = self.partitions.get_mut(usize::from(partition.0)) {
+        if let Some(partition) = self.partition_mut(partition) {
             partition.segment_ready(segment, bytes);
         }
     }
 
     /// As [`Partition::written`].
     pub fn written(&mut self, partition: PartitionId, segment: u32, upto: u64) {
-        if let Some(partition) = self.partitions.get_mut(usize::from(partition.0)) {
+        if let Some(partition) = self.partition_mut(partition) {
             partition.written(segment, upto);
         }
     }
 
-    /// Bytes that have not been written yet: feed no more while they are many.
-    pub fn unwritten_bytes(&self) -> u64 {
-        self.partitions.iter().map(Partition::unwritten_bytes).sum()
-    }
-
     /// After the end: everything is to be written out.
     pub fn seal(&mut self) {
-        self.cuts.clear();
-        for partition in &mut self.partitions {
+        let zxid = self.zxid;
+        let cut = |partition: &mut Partition| {
             partition.flush_tail();
-            let mut cut = partition.cut();
-            cut.zxid = cut.zxid.max(self.zxid);
-            self.cuts.push(cut);
-        }
+            let cut = partition.cut();
+            PartitionCut { zxid: cut.zxid.max(zxid), ..cut }
+        };
+        self.cuts = self.partitions().map(cut).collect();
     }
 
     /// What a manifest says of the partitions, once everything up to [`Self::seal`] has been written. The files are to
     /// be flushed before the manifest is.
     pub fn cuts(&self) -> Option<&[PartitionCut]> {
-        let mut pairs = self.partitions.iter().zip(&self.cuts);
-        (!self.cuts.is_empty() && pairs.all(|(partition, cut)| partition.is_written(cut))).then_some(&self.cuts)
+        let mut pairs = self.parts.iter().zip(&self.cuts);
+        let is_written = |(part, cut): (&StagePart, _)| part.fill.partition().is_written(cut);
+        (!self.cuts.is_empty() && pairs.all(is_written)).then_some(&self.cuts)
+    }
+}
+
+/// One partition of a stage, and what the ledger is to know of its znodes.
+pub struct StagePart {
+    fill: PartitionFill,
+    loaded: LoadedPart,
+    is_made: bool,
+    problem: Option<NoTree>,
+}
+
+impl StagePart {
+    fn new(id: PartitionId, generation: u32) -> StagePart {
+        let (fill, loaded) = (PartitionFill::new(id, generation), LoadedPart::default());
+        StagePart { fill, loaded, is_made: false, problem: None }
+    }
+
+    /// Makes its tables, behind [`Stage::end`]; does nothing when that has been done.
+    pub fn make(&mut self) {
+        if std::mem::replace(&mut self.is_made, true) {
+            return;
+        }
+        let mut nodes = OrderedNodes::new(self.fill.nodes());
+        let made = self.fill.make_index(&mut |FilledNode { entry, version, data_length }| {
+            let NodeEntry { hash, cversion, aversion, num_children, acl, owner, .. } = *entry;
+            let (version, children, data_length) = (*version, num_children, *data_length);
+            nodes.push(hash, &NodeState { cversion, version, aversion, children, acl, owner, data_length });
+        });
+        self.problem = made.err();
+        self.loaded.set_nodes(nodes);
     }
 }

@@ -12,12 +12,12 @@ use engine::acl::{Acl, AclId, AclList};
 use engine::ids::{SessionId, ShardId};
 use engine::node_owner::NodeOwner;
 use engine::partition::Partition;
-use engine::path::{HashKey, shard_of};
+use engine::path::{HashKey, parent, shard_of};
 use engine::piece::{HashedPath, Piece, RoutedPiece, ShardTxn};
 use engine::shard::{Shard, ShardConfig};
 use engine::zxid::Zxid;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const LENGTH_MAX: usize = 4096;
@@ -238,6 +238,15 @@ proptest! {
         prop_assert_eq!(resolved(&again), resolved(&content));
         prop_assert_eq!(&again.sessions, &content.sessions);
         // And parents came first.
+        let mut reader = SnapshotReader::new(LENGTH_MAX);
+        let mut seen = BTreeSet::new();
+        reader.feed(&bytes);
+        while let Some(event) = reader.next_event().unwrap() {
+            if let Event::Node(node) = event {
+                prop_assert!(parent(&node.path).is_none_or(|parent| seen.contains(parent)), "{} before its parent", node.path);
+                seen.insert(node.path.into_owned());
+            }
+        }
         prop_assert!(stage_of(&bytes, zxid).is_ok());
     }
 
