@@ -250,7 +250,7 @@ impl WalHost {
         let pinned = reading.filter(|_| self.layout().bytes() <= self.place.keep_bytes.saturating_mul(2));
         let upto = pinned.map_or(upto, |pinned| pinned.min(upto));
         for retired in self.writer.retire(upto) {
-            self.files.remove(&retired.sequence);
+            let file = self.files.remove(&retired.sequence);
             let path = segment_file(&self.place.folder, retired.sequence);
             let aside = self.place.folder.join(format!("spare-{}", retired.sequence.0));
             if self.spares.len() < SPARES_MAX && fs::rename(&path, &aside).is_ok() {
@@ -263,7 +263,10 @@ impl WalHost {
                     deliver(&reply, Mail::Removed(Err(problem)));
                 }
             };
-            if let Err(problem) = submit(&self.storage, StorageJob::Remove { paths: vec![path] }, Box::new(done)) {
+            // Who reads it for a learner goes on doing so.
+            let unread = file.is_none_or(|file| Arc::into_inner(file).is_some());
+            let job = StorageJob::Remove { paths: vec![path], unread };
+            if let Err(problem) = submit(&self.storage, job, Box::new(done)) {
                 warn!("a retired segment of the transaction log stays: {problem}");
             }
         }

@@ -218,6 +218,8 @@ impl Scrub {
                     self.report(&path, Some(target), &fault);
                 }
             }
+            // It may have been put to another use while it was read, and then has another name.
+            Reading::Damaged(_) if !path.exists() => self.plan.skip(),
             Reading::Damaged(fault) => {
                 self.report(&path, Some(target), &fault);
                 self.plan.skip();
