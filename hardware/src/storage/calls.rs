@@ -128,6 +128,10 @@ fn cut_down(path: &Path, hurry: &dyn Fn() -> bool) -> io::Result<()> {
         opened => opened?,
     };
     let mut left = file.metadata()?.len();
+    if left > REMOVE_STEP_BYTES {
+        // What is cut down must not be found under the name that it had before.
+        dir_sync(parent(path))?;
+    }
     while left > REMOVE_STEP_BYTES && !hurry() {
         left -= REMOVE_STEP_BYTES;
         file.set_len(left)?;

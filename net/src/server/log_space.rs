@@ -6,8 +6,9 @@ use engine::partition::COMPACT_FROM_BYTES;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Dead bytes that are nobody's worry, beside those that a partition's log may hold before it is compacted.
-const FREE_BYTES: u64 = 32 << 20;
+/// What the log of a partition in which little lives may take: until it is compacted, and while what that has emptied waits
+/// for a checkpoint. Not all of them are there at the same time.
+const PARTITION_BYTES: u64 = COMPACT_FROM_BYTES * 3 / 2;
 /// How many times what lives the logs may take besides: a log and its successor, both up to half dead.
 const LIVE_TIMES: u64 = 4;
 
@@ -28,7 +29,7 @@ pub struct LogSpace {
 impl LogSpace {
     /// The space of `shards` shards with `partitions` partitions together.
     pub fn new(shards: u16, partitions: u32) -> LogSpace {
-        let free = FREE_BYTES + u64::from(partitions) * COMPACT_FROM_BYTES;
+        let free = u64::from(partitions) * PARTITION_BYTES;
         LogSpace { shards: (0..shards).map(|_| Taken::default()).collect(), free }
     }
 
@@ -82,7 +83,7 @@ mod tests {
     fn what_lives_and_what_awaits_compaction_has_room() {
         let space = Arc::new(LogSpace::new(2, 4));
         let (one, other) = (space.of(ShardId(0)), space.of(ShardId(1)));
-        let allowed = FREE_BYTES + 4 * COMPACT_FROM_BYTES;
+        let allowed = 4 * PARTITION_BYTES;
         one.set_written(allowed);
         assert!(!space.is_crowded());
         other.set_written(1);
