@@ -121,24 +121,27 @@ pub(super) fn remove(paths: &[PathBuf], unread: bool, hurry: &dyn Fn() -> bool) 
     Ok(StorageOutcome::Done)
 }
 
-/// Leaves no more than a step's bytes of a file.
+/// Removes a large file step by step, under another name, so that nobody finds a part of it under its own.
 fn cut_down(path: &Path, hurry: &dyn Fn() -> bool) -> io::Result<()> {
     let file = match OpenOptions::new().write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
     };
     let mut left = file.metadata()?.len();
-    if left > REMOVE_STEP_BYTES {
-        // What is cut down must not be found under the name that it had before.
-        dir_sync(parent(path))?;
+    if left <= REMOVE_STEP_BYTES || hurry() {
+        return Ok(());
     }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".removing");
+    std::fs::rename(path, &aside)?;
+    dir_sync(parent(path))?;
     while left > REMOVE_STEP_BYTES && !hurry() {
         left -= REMOVE_STEP_BYTES;
         file.set_len(left)?;
         file.sync_all()?;
         pause_between_steps(hurry);
     }
-    Ok(())
+    remove_file(Path::new(&aside))
 }
 
 fn pause_between_steps(hurry: &dyn Fn() -> bool) {

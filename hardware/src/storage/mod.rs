@@ -86,8 +86,8 @@ pub enum StorageJob {
     Remove {
         /// Which.
         paths: Vec<PathBuf>,
-        /// Nobody has them open or mapped any more, nor will anybody miss a part of one that a crash leaves: large ones are cut
-        /// down step by step.
+        /// Nobody has them open or mapped any more: large ones are renamed (`.removing` behind the name, which a crash may
+        /// leave) and cut down step by step.
         unread: bool,
     },
     /// Reads a file front to back, past the page cache where possible. Bulk.

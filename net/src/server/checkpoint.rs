@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// How a checkpoint is flushed while the log's own flushes go on, each of which somebody waits for: most of these find no
 /// piece in front of them, and none more than one. Longer pauses would not make those shorter, and until a checkpoint has
-/// ended, what compaction has emptied stays.
+/// ended, what compaction has emptied stays; so there are none while the logs are crowded ([`super::log_space`]).
 const PACE: Pace = Pace { times: 2, all_at_most: Duration::from_secs(1) };
 /// The pauses of a checkpoint and the one behind it are together so many times what its work took, however many
 /// transactions come: it must not take all of a disk that is fast.

@@ -218,7 +218,7 @@ impl Scrub {
                     self.report(&path, Some(target), &fault);
                 }
             }
-            // It may have been put to another use while it was read, and then has another name.
+            // What is put to another use, or cut down, while it is read, has another name by then.
             Reading::Damaged(_) if !path.exists() => self.plan.skip(),
             Reading::Damaged(fault) => {
                 self.report(&path, Some(target), &fault);
