@@ -65,7 +65,7 @@ impl Partition {
     /// all at the same moment, again and again.
     fn own_share(&self, bytes: u64) -> u64 {
         let spread = u64::from(self.id.0.reverse_bits()) / 2;
-        bytes / 4 * 3 + (bytes * spread >> u16::BITS)
+        bytes / 4 * 3 + ((bytes * spread) >> u16::BITS)
     }
 
     /// Begins a new generation, unless compaction is under way.
