@@ -78,22 +78,42 @@ fn prepared_files_are_there_zeroed_and_writable() {
 fn prepared_maps_are_empty_until_published() {
     each_backend(|executor, place| {
         let path = place.join("log");
-        let job = || StorageJob::PrepareMapped { path: path.clone(), bytes: 64 << 10 };
+        let job = || StorageJob::PrepareMapped { path: path.clone(), bytes: 64 << 10, instead_of: None };
         let StorageOutcome::Mapped(file, map) = run(executor, job()).unwrap() else { panic!() };
         assert_eq!((map.len(), map.published()), (64 << 10, 0));
         file.write_at(0, b"record", WriteSync::None).unwrap();
         map.publish(6);
         assert_eq!(map.bytes(0..6).unwrap(), b"record");
-        for pace in [Pace::AT_ONCE, Pace { times: 9, all_at_most: Duration::from_millis(50) }] {
+        let paced = Pace { times: 9, all_at_most: Duration::from_millis(50) };
+        for (pace, in_haste) in [(Pace::AT_ONCE, false), (paced, false), (paced, true)] {
             let files = vec![file.clone(), file.clone()];
-            let StorageOutcome::Synced { paused } = run(executor, StorageJob::SyncFiles { files, pace }).unwrap()
-            else {
-                panic!()
-            };
-            assert!(paused <= pace.all_at_most, "{paused:?} of {pace:?}");
+            let job = StorageJob::SyncFiles { files, pace, hurry: Box::new(move || in_haste) };
+            let StorageOutcome::Synced { paused } = run(executor, job).unwrap() else { panic!() };
+            let allowed = if in_haste { Duration::ZERO } else { pace.all_at_most };
+            assert!(paused <= allowed, "{paused:?} of {pace:?}");
         }
         assert_eq!(run(executor, job()).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(map.bytes(0..6).unwrap(), b"record");
+    });
+}
+
+#[test]
+fn a_file_becomes_another_one_if_it_is_as_long() {
+    each_backend(|executor, place| {
+        let (old, new) = (place.join("old"), place.join("new"));
+        let content = pattern(8192, 1);
+        for (there, is_used) in [(Some(8192), true), (Some(4096), false), (None, false)] {
+            if let Some(len) = there {
+                std::fs::write(&old, &content[..len]).unwrap();
+            }
+            let job = StorageJob::PrepareMapped { path: new.clone(), bytes: 8192, instead_of: Some(old.clone()) };
+            let StorageOutcome::Mapped(file, map) = run(executor, job).unwrap() else { panic!() };
+            assert_eq!((map.len(), map.published(), file.path()), (8192, 0, &*new));
+            let expected = if is_used { content.clone() } else { vec![0; 8192] };
+            assert!(std::fs::read(&new).unwrap() == expected, "{there:?}");
+            assert_eq!(files_in(place), 1, "{there:?}");
+            std::fs::remove_file(&new).unwrap();
+        }
     });
 }
 
@@ -105,10 +125,14 @@ fn replaced_and_removed() {
             run(executor, StorageJob::ReplaceFile { path: path.clone(), bytes: content.to_vec() }).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), content);
         }
-        let job = || StorageJob::Remove { paths: vec![path.clone(), place.join("never was")] };
-        run(executor, job()).unwrap();
-        run(executor, job()).unwrap();
-        assert_eq!(files_in(place), 0);
+        for unread in [true, false] {
+            // More than one step.
+            std::fs::File::create(&path).unwrap().set_len(5 << 20).unwrap();
+            let job = || StorageJob::Remove { paths: vec![path.clone(), place.join("never was")], unread };
+            run(executor, job()).unwrap();
+            assert_eq!(files_in(place), 0);
+            run(executor, job()).unwrap();
+        }
         let missing = place.join("no such directory/f");
         let error = run(executor, StorageJob::ReplaceFile { path: missing, bytes: Vec::new() }).unwrap_err();
         assert!(error.to_string().contains("no such directory"), "{error}");
@@ -216,7 +240,7 @@ fn streams_that_end_early_leave_memory_alone() {
 fn reading_sees_what_was_written_through_the_cache() {
     each_backend(|executor, place| {
         let path = place.join("log");
-        let job = StorageJob::PrepareMapped { path: path.clone(), bytes: 1 << 20 };
+        let job = StorageJob::PrepareMapped { path: path.clone(), bytes: 1 << 20, instead_of: None };
         let StorageOutcome::Mapped(file, _) = run(executor, job).unwrap() else { panic!() };
         let bytes = pattern(100_001, 8);
         file.write_at(12_345, &bytes, WriteSync::None).unwrap();
@@ -282,7 +306,7 @@ fn every_job_of_many_threads_is_answered_once() {
                                 chunk: 4096,
                                 each: Box::new(|_, _| true),
                             },
-                            _ => StorageJob::Remove { paths: Vec::new() },
+                            _ => StorageJob::Remove { paths: Vec::new(), unread: true },
                         };
                         handle.submit(job, Box::new(move |outcome| out.send(outcome).unwrap())).unwrap();
                         // Each round waits, so that the executor falls asleep and has to be woken again and again.
@@ -352,7 +376,7 @@ fn shutting_down_drains_or_cancels_and_answers_all() {
                     Shutdown::Cancel => assert_eq!(result.unwrap_err().kind(), ErrorKind::Interrupted),
                 }
             }
-            let job = StorageJob::Remove { paths: Vec::new() };
+            let job = StorageJob::Remove { paths: Vec::new(), unread: true };
             assert_eq!(handle.submit(job, Box::new(|_| ())).unwrap_err().reason, RefusedReason::Stopped);
         }
     }

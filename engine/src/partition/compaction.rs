@@ -19,9 +19,9 @@ use super::record::{Link, Record, decode, is_intact, padded};
 use super::types::{Damage, Fault, LogAddress, NodeImage, Place};
 use crate::zxid::Zxid;
 
-/// A log smaller than this is not worth the trouble, in bytes: every generation costs a few files, made, flushed and
+/// A log smaller than about this is not worth the trouble, in bytes: every generation costs a few files, made, flushed and
 /// removed.
-const WORTH_BYTES: u64 = 4 << 20;
+pub const COMPACT_FROM_BYTES: u64 = 4 << 20;
 /// Bytes whose presence in memory is checked at once.
 const WINDOW: u64 = 256 << 10;
 
@@ -53,18 +53,27 @@ pub(super) struct Compaction {
 }
 
 impl Partition {
-    /// Whether more than half of the log is dead, and compaction is neither under way nor waiting for an earlier one's
-    /// segments to be released.
+    /// Whether about half of the log is dead, and compaction is neither under way nor waiting for an earlier one's segments
+    /// to be released.
     pub fn wants_compaction(&self) -> bool {
-        let is_worth_it = self.log.total_bytes() > WORTH_BYTES && self.dead_bytes() > self.live;
+        let is_worth_it = self.log.total_bytes() > self.own_share(COMPACT_FROM_BYTES)
+            && self.dead_bytes() > self.own_share(self.live);
         is_worth_it && self.compaction.is_none() && !self.log.has_retired()
+    }
+
+    /// Between 3/4 and 5/4 of `bytes`, spread evenly over the partitions. Logs that grow alike would otherwise be compacted
+    /// all at the same moment, again and again.
+    fn own_share(&self, bytes: u64) -> u64 {
+        let spread = u64::from(self.id.0.reverse_bits()) / 2;
+        bytes / 4 * 3 + ((bytes * spread) >> u16::BITS)
     }
 
     /// Begins a new generation, unless compaction is under way.
     pub fn start_compaction(&mut self) {
         if self.compaction.is_none() {
-            // A log that has grown so far will again: few large segments rather than many that double.
-            let slots = self.log.begin_generation((self.live / 8).max(self.log.total_bytes() / 4));
+            // A log that has grown so far will again: few large segments rather than many that double, and the last of
+            // them begun, not only asked for, when it has.
+            let slots = self.log.begin_generation((self.live / 8).max(self.log.total_bytes() / 8));
             self.compaction = Some(Compaction { slots, done: 0, offset: 0, resident: 0, scratch: Vec::new() });
         }
     }

@@ -33,7 +33,7 @@ mod types;
 mod tests;
 
 pub use check::SegmentCheck;
-pub use compaction::CompactionStep;
+pub use compaction::{COMPACT_FROM_BYTES, CompactionStep};
 pub use fill::{FilledNode, NoTree, PartitionFill};
 pub use log::{BLOCK, CHUNK, LogAction, SEGMENT_MAX, SEGMENT_MIN};
 pub use manifest::{Manifest, ManifestError, PartitionCut, SegmentCut};

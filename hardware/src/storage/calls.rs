@@ -1,6 +1,6 @@
 //! Jobs that are a few system calls.
 
-use std::collections::BTreeSet;
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,11 @@ const WRITE_OUT_BYTES: u64 = 128 << 10;
 const WORTH_A_PAUSE: Duration = Duration::from_micros(20);
 /// The longest that one pause is, so that shutting down does not wait long for it.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// A file that goes is cut down by so many bytes at a time. A file system that tells its device what it has freed (the mount
+/// option `discard`) does so after the call, and all at once.
+const REMOVE_STEP_BYTES: u64 = 2 << 20;
+/// What the device gets to do something else between two steps. Its own part is not in the time that a step took.
+const REMOVE_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) fn prepare_file(path: &Path, bytes: u64, zero: bool, direct: PreferDirect) -> StorageResult {
     let file = BlockFile::create(path, bytes, direct).map_err(|error| with_path(path, error))?;
@@ -27,15 +32,30 @@ pub(super) fn prepare_file(path: &Path, bytes: u64, zero: bool, direct: PreferDi
     }
 }
 
-pub(super) fn prepare_mapped(path: &Path, bytes: u64) -> StorageResult {
+pub(super) fn prepare_mapped(path: &Path, bytes: u64, instead_of: Option<&Path>) -> StorageResult {
     let len = usize::try_from(bytes)
         .map_err(|_| with_path(path, io::Error::new(io::ErrorKind::InvalidInput, format!("a map of {bytes} bytes"))))?;
-    let file = BlockFile::create(path, bytes, PreferDirect::No).map_err(|error| with_path(path, error))?;
+    let file = match instead_of.and_then(|old| take_over(old, path, bytes)) {
+        Some(file) => file,
+        None => BlockFile::create(path, bytes, PreferDirect::No).map_err(|error| with_path(path, error))?,
+    };
     let mapped = dir_sync(parent(path)).and_then(|()| MappedSegment::map(&file, 0, len, 0));
     match mapped {
         Ok(map) => Ok(StorageOutcome::Mapped(file, Arc::new(map))),
         Err(error) => Err(abandon(path, error)),
     }
+}
+
+/// Renames a file for another use, if it is there and as large as it should be; otherwise there is neither.
+fn take_over(old: &Path, path: &Path, bytes: u64) -> Option<Arc<BlockFile>> {
+    let taken = std::fs::rename(old, path).and_then(|()| BlockFile::open(path, PreferDirect::No));
+    let fitting = taken.and_then(|file| Ok((file.len()? == bytes).then_some(file)));
+    if !matches!(fitting, Ok(Some(_))) {
+        tracing::debug!(?fitting, old = %old.display(), "a file cannot be used again");
+        // A new one is made, and tells what is wrong with the folder.
+        let _ = remove_file(old).and_then(|()| remove_file(path));
+    }
+    fitting.ok().flatten()
 }
 
 /// Flushes `files`, with the pauses of `pace` until `hurry` says to do without.
@@ -90,15 +110,44 @@ pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> StorageResult {
     Ok(StorageOutcome::Done)
 }
 
-pub(super) fn remove(paths: &[PathBuf]) -> StorageResult {
+/// Removes `paths` one by one, with pauses until `hurry` says to do without. What is `unread` is cut down first.
+pub(super) fn remove(paths: &[PathBuf], unread: bool, hurry: &dyn Fn() -> bool) -> StorageResult {
     for path in paths {
-        remove_file(path).map_err(|error| with_path(path, error))?;
-    }
-    let directories: BTreeSet<&Path> = paths.iter().map(|path| parent(path)).collect();
-    for directory in directories {
-        dir_sync(directory).map_err(|error| with_path(directory, error))?;
+        let cut = if unread { cut_down(path, hurry) } else { Ok(()) };
+        let removed = cut.and_then(|()| remove_file(path)).and_then(|()| dir_sync(parent(path)));
+        removed.map_err(|error| with_path(path, error))?;
+        pause_between_steps(hurry);
     }
     Ok(StorageOutcome::Done)
+}
+
+/// Removes a large file step by step, under another name, so that nobody finds a part of it under its own.
+fn cut_down(path: &Path, hurry: &dyn Fn() -> bool) -> io::Result<()> {
+    let file = match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let mut left = file.metadata()?.len();
+    if left <= REMOVE_STEP_BYTES || hurry() {
+        return Ok(());
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".removing");
+    std::fs::rename(path, &aside)?;
+    dir_sync(parent(path))?;
+    while left > REMOVE_STEP_BYTES && !hurry() {
+        left -= REMOVE_STEP_BYTES;
+        file.set_len(left)?;
+        file.sync_all()?;
+        pause_between_steps(hurry);
+    }
+    remove_file(Path::new(&aside))
+}
+
+fn pause_between_steps(hurry: &dyn Fn() -> bool) {
+    if !hurry() {
+        std::thread::sleep(REMOVE_PAUSE);
+    }
 }
 
 /// Removes what a failed job created, and passes its error on.

@@ -21,6 +21,7 @@ pub(super) struct Inbox {
 struct State {
     foreground: VecDeque<Work>,
     bulk: VecDeque<Work>,
+    removal: VecDeque<Work>,
     closed: bool,
 }
 
@@ -39,7 +40,8 @@ impl Inbox {
         let mut state = self.lock();
         let closed = state.closed;
         let queue = state.queue(lane);
-        if closed || queue.len() >= self.queue_max {
+        let is_full = lane != Lane::Removal && queue.len() >= self.queue_max;
+        if closed || is_full {
             let reason = if closed { RefusedReason::Stopped } else { RefusedReason::Full };
             return Err(Box::new(Refused { job, done, reason }));
         }
@@ -72,6 +74,7 @@ impl Inbox {
             self.cancelling.store(true, Ordering::Relaxed);
             dropped.extend(state.foreground.drain(..));
             dropped.extend(state.bulk.drain(..));
+            dropped.extend(state.removal.drain(..));
         }
         drop(state);
         self.arrived.notify_all();
@@ -79,6 +82,11 @@ impl Inbox {
             tracing::debug!(?job, "cancelled");
             done(Err(cancelled()));
         }
+    }
+
+    /// How many jobs of `lane` have not been begun.
+    pub(super) fn waiting(&self, lane: Lane) -> usize {
+        self.lock().queue(lane).len()
     }
 
     /// Whether it accepts nothing more.
@@ -101,6 +109,7 @@ impl State {
         match lane {
             Lane::Foreground => &mut self.foreground,
             Lane::Bulk => &mut self.bulk,
+            Lane::Removal => &mut self.removal,
         }
     }
 }
@@ -110,6 +119,7 @@ impl std::fmt::Debug for State {
         f.debug_struct("State")
             .field("foreground", &self.foreground.len())
             .field("bulk", &self.bulk.len())
+            .field("removal", &self.removal.len())
             .field("closed", &self.closed)
             .finish()
     }
@@ -137,7 +147,11 @@ mod tests {
     }
 
     fn remove() -> StorageJob {
-        StorageJob::Remove { paths: Vec::new() }
+        StorageJob::Remove { paths: Vec::new(), unread: true }
+    }
+
+    fn compute() -> StorageJob {
+        StorageJob::Compute { step: Box::new(|| false) }
     }
 
     #[test]
@@ -147,8 +161,13 @@ mod tests {
             inbox.push(read(), Box::new(|_| ())).unwrap();
         }
         assert_eq!(inbox.push(read(), Box::new(|_| ())).unwrap_err().reason, RefusedReason::Full);
-        inbox.push(remove(), Box::new(|_| ())).unwrap();
-        assert!(matches!(inbox.wait_for(Lane::Foreground).unwrap().0, StorageJob::Remove { .. }));
+        for _ in 0..3 {
+            inbox.push(remove(), Box::new(|_| ())).expect("a removal is not refused");
+        }
+        inbox.push(compute(), Box::new(|_| ())).unwrap();
+        assert_eq!(inbox.waiting(Lane::Removal), 3);
+        assert!(matches!(inbox.wait_for(Lane::Removal).unwrap().0, StorageJob::Remove { .. }));
+        assert!(matches!(inbox.wait_for(Lane::Foreground).unwrap().0, StorageJob::Compute { .. }));
         assert!(matches!(inbox.wait_for(Lane::Bulk).unwrap().0, StorageJob::ReadStream { .. }));
     }
 

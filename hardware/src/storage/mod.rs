@@ -1,6 +1,7 @@
 //! Bulk file work off the request path: preparing segments, flushing, scanning, compaction, exports.
 //!
-//! Jobs run on two classes of plain threads, so that a segment which a core waits for is never behind a long scan.
+//! Jobs run on classes of plain threads, so that a segment which a core waits for is never behind a long scan, nor behind the
+//! removal of what is no longer needed.
 //! Streams use direct I/O through glommio, which keeps some transfers in flight and hot pages in the cache; where glommio
 //! cannot start (io_uring forbidden, locked memory too small) or a file system has no direct I/O, plain calls do the same.
 //!
@@ -59,6 +60,9 @@ pub enum StorageJob {
         path: PathBuf,
         /// How long.
         bytes: u64,
+        /// A file that nobody has open or mapped, to be renamed for this if it is as long: that allocates nothing and frees
+        /// nothing. It keeps its bytes, and takes the place of a file that is there.
+        instead_of: Option<PathBuf>,
     },
     /// Flushes each file (fdatasync), up to the first that fails; in small pieces if there are to be pauses. Foreground.
     SyncFiles {
@@ -66,6 +70,8 @@ pub enum StorageJob {
         files: Vec<Arc<BlockFile>>,
         /// How much of the disk's time it leaves to others.
         pace: Pace,
+        /// Asked again and again: whether there are to be no pauses now.
+        hurry: Box<dyn Fn() -> bool + Send>,
     },
     /// Replaces a small file atomically and durably, as [`crate::data_dir::replace_file`]. Foreground.
     ReplaceFile {
@@ -74,10 +80,15 @@ pub enum StorageJob {
         /// The new content.
         bytes: Vec<u8>,
     },
-    /// Removes files, also ones that are gone already, and flushes their directories. Foreground.
+    /// Removes files one by one, also ones that are gone already, each with a flush of its directory. On a thread of its own,
+    /// with pauses unless many such jobs wait, because nobody waits for them and a device may take long over what it is told
+    /// is free. Never refused for a full queue: there are no more of them than files, which would stay.
     Remove {
         /// Which.
         paths: Vec<PathBuf>,
+        /// Nobody has them open or mapped any more: large ones are renamed (`.removing` behind the name, which a crash may
+        /// leave) and cut down step by step.
+        unread: bool,
     },
     /// Reads a file front to back, past the page cache where possible. Bulk.
     ReadStream {
@@ -302,6 +313,7 @@ impl StorageHandle {
 enum Lane {
     Foreground,
     Bulk,
+    Removal,
 }
 
 impl StorageJob {
@@ -311,8 +323,8 @@ impl StorageJob {
             | StorageJob::PrepareMapped { .. }
             | StorageJob::SyncFiles { .. }
             | StorageJob::ReplaceFile { .. }
-            | StorageJob::Remove { .. }
             | StorageJob::Compute { .. } => Lane::Foreground,
+            StorageJob::Remove { .. } => Lane::Removal,
             StorageJob::ReadStream { .. } | StorageJob::WriteStream { .. } => Lane::Bulk,
         }
     }
@@ -325,7 +337,7 @@ impl fmt::Debug for StorageJob {
             StorageJob::PrepareMapped { path, .. } => write!(f, "PrepareMapped({})", path.display()),
             StorageJob::SyncFiles { files, .. } => write!(f, "SyncFiles({} files)", files.len()),
             StorageJob::ReplaceFile { path, .. } => write!(f, "ReplaceFile({})", path.display()),
-            StorageJob::Remove { paths } => write!(f, "Remove({} files)", paths.len()),
+            StorageJob::Remove { paths, .. } => write!(f, "Remove({} files)", paths.len()),
             StorageJob::ReadStream { path, .. } => write!(f, "ReadStream({})", path.display()),
             StorageJob::WriteStream { path, .. } => write!(f, "WriteStream({})", path.display()),
             StorageJob::Compute { .. } => f.write_str("Compute"),

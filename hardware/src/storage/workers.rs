@@ -9,6 +9,9 @@ use super::direct::Direct;
 use super::inbox::{CloseOnExit, Inbox};
 use super::{Lane, StorageConfig, StorageJob, StorageOutcome, StorageResult, calls, cancelled, stream};
 
+/// While more removals wait they make no pauses.
+const REMOVALS_AT_LEISURE: usize = 64;
+
 /// Starts the threads into `threads`.
 pub(super) fn start(
     inbox: &Arc<Inbox>,
@@ -16,7 +19,8 @@ pub(super) fn start(
     direct: Option<&Direct>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> io::Result<()> {
-    let lanes = [(Lane::Foreground, config.foreground_max.max(1)), (Lane::Bulk, config.bulk_max.max(1))];
+    let lanes =
+        [(Lane::Foreground, config.foreground_max.max(1)), (Lane::Bulk, config.bulk_max.max(1)), (Lane::Removal, 1)];
     let alive = Arc::new(AtomicUsize::new(lanes.iter().map(|(_, count)| count).sum()));
     for (lane, count) in lanes {
         for _ in 0..count {
@@ -35,10 +39,16 @@ pub(super) fn start(
 fn perform(job: StorageJob, direct: Option<&Direct>, inbox: &Inbox) -> StorageResult {
     match job {
         StorageJob::PrepareFile { path, bytes, zero, direct } => calls::prepare_file(&path, bytes, zero, direct),
-        StorageJob::PrepareMapped { path, bytes } => calls::prepare_mapped(&path, bytes),
-        StorageJob::SyncFiles { files, pace } => calls::sync_files(&files, pace, &|| inbox.is_closed()),
+        StorageJob::PrepareMapped { path, bytes, instead_of } => {
+            calls::prepare_mapped(&path, bytes, instead_of.as_deref())
+        }
+        StorageJob::SyncFiles { files, pace, hurry } => {
+            calls::sync_files(&files, pace, &|| inbox.is_closed() || hurry())
+        }
         StorageJob::ReplaceFile { path, bytes } => calls::replace_file(&path, &bytes),
-        StorageJob::Remove { paths } => calls::remove(&paths),
+        StorageJob::Remove { paths, unread } => {
+            calls::remove(&paths, unread, &|| inbox.is_closed() || inbox.waiting(Lane::Removal) > REMOVALS_AT_LEISURE)
+        }
         StorageJob::ReadStream { path, from, to, chunk, mut each } => {
             stream::read_stream(&path, (from, to), chunk, &mut each, direct, inbox)
         }

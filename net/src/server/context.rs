@@ -1,6 +1,7 @@
 //! What every core of a server knows from its start.
 
 use super::data_dir::DataDir;
+use super::log_space::LogSpace;
 use super::residency::ResidencyClock;
 use super::scrub::ScrubCounters;
 use super::status::Status;
@@ -27,6 +28,8 @@ pub struct Context {
     pub storage: StorageHandle,
     /// The clock by which it is remembered which pages are in memory.
     pub residency: Arc<ResidencyClock>,
+    /// How many bytes the partition logs take.
+    pub log_space: Arc<LogSpace>,
     /// Folder of the partition logs.
     pub partitions: PathBuf,
     /// Folder of the write-ahead log.
@@ -54,6 +57,7 @@ impl Context {
             topology: Arc::clone(topology),
             storage,
             residency: Arc::default(),
+            log_space: Arc::new(LogSpace::new(topology.shards(), topology.partitions())),
             partitions: data.partitions(),
             wal: data.wal().to_path_buf(),
             manifest: data.manifest(),

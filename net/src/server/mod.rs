@@ -10,6 +10,7 @@
 //! | `topology`, `marks`, `view` | who owns what; how far everybody is; what reads see |
 //! | `mail`, `post` | what cores say to each other, and how it gets there |
 //! | `shard_host`, `segments`, `residency` | a shard, the files of its logs, what of them is in memory |
+//! | `spares`, `log_space` | files of logs that are used again; how much the logs take beside what lives in them |
 //! | `role_host`, `wal_host`, `checkpoint` | the replication role, its log, its checkpoints |
 //! | `scrub` | reading everything on the disk again, in search of decay |
 //! | `snapshots` | the state of all shards as streams for learners |
@@ -29,6 +30,7 @@ mod clock;
 mod context;
 mod core_loop;
 mod data_dir;
+mod log_space;
 mod mail;
 mod marks;
 mod next_manifest;
@@ -45,6 +47,7 @@ mod segments;
 mod serve;
 mod shard_host;
 mod snapshots;
+mod spares;
 mod status;
 mod survey;
 mod topology;

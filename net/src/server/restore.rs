@@ -375,7 +375,8 @@ fn host(context: &Context, shard: ShardId, partitions: Vec<Partition>, open: Ope
         key: Arc::clone(context.topology.key()),
         extended_types: context.config.local.nodes.extended_types_enabled,
     };
-    let segments = Segments::new(context.partitions.clone(), open, context.storage.clone());
+    let space = context.log_space.of(shard);
+    let segments = Segments::new(context.partitions.clone(), open, context.storage.clone(), space);
     ShardHost::new(
         shard,
         Shard::new(config, partitions),

@@ -76,8 +76,10 @@ pub struct RoleHost {
     checkpoint: Option<Checkpoint>,
     snap_count: u64,
     since_checkpoint: u64,
-    /// No checkpoint is begun before, on the monotonic clock: see [`checkpoint::pause_after_ms`].
-    next_checkpoint_ms: i64,
+    /// The last checkpoint, behind which there is a pause.
+    last_checkpoint: Option<LastCheckpoint>,
+    /// No checkpoint is begun before, on the monotonic clock.
+    settled_ms: i64,
     drained: bool,
     /// The role has been told to go on committing, by mail that is on its way.
     goes_on: bool,
@@ -120,6 +122,13 @@ struct Checkpoint {
     zxid: Zxid,
     system: Vec<u8>,
     cuts: Vec<ShardCut>,
+}
+
+/// A checkpoint that is durable.
+struct LastCheckpoint {
+    ended_ms: i64,
+    took_ms: i64,
+    paused: Duration,
 }
 
 /// A checkpoint whose parts are all written: what the manifest is made of.
@@ -172,7 +181,8 @@ impl RoleHost {
             checkpoint: None,
             snap_count: u64::from(context.config.local.storage.snap_count),
             since_checkpoint: 0,
-            next_checkpoint_ms: i64::MIN,
+            last_checkpoint: None,
+            settled_ms: i64::MIN,
             drained: false,
             goes_on: false,
             fault: None,
@@ -381,7 +391,7 @@ impl RoleHost {
                         self.status.set(node);
                     }
                     self.stands_as(now, standing);
-                    self.next_checkpoint_ms = self.next_checkpoint_ms.max(now.mono_ms + CHECKPOINT_SETTLE_MS);
+                    self.settled_ms = now.mono_ms + CHECKPOINT_SETTLE_MS;
                     self.serve_as(if standing.serves() { Serving::ReadWrite } else { Serving::No }, era, post);
                 }
                 node::Action::Repaired => {
@@ -628,14 +638,25 @@ impl RoleHost {
 
     /// Hands the log what has gathered, and takes a checkpoint when one is due. Call at the end of a turn.
     pub fn end_of_turn(&mut self, clock: &Clock, reactor: &mut Reactor, post: &mut Post) {
-        let is_due = self.since_checkpoint >= self.snap_count && self.checkpoint.is_none() && self.incoming.is_none();
-        if is_due && self.takes_effect() {
-            let now = clock.now();
-            if now.mono_ms >= self.next_checkpoint_ms {
-                self.step(now, Input::CheckpointDue, post);
-            }
+        if self.checkpoint.is_none() && self.incoming.is_none() && self.wants_checkpoint(clock) && self.takes_effect() {
+            self.step(clock.now(), Input::CheckpointDue, post);
         }
         self.submit_log(reactor, post);
+    }
+
+    /// Whether enough has been logged for a checkpoint, or the logs of the partitions take too much space, and the pause
+    /// behind the last one is over.
+    fn wants_checkpoint(&self, clock: &Clock) -> bool {
+        let is_crowded = self.since_checkpoint > 0 && self.context.log_space.is_crowded();
+        if !is_crowded && self.since_checkpoint < self.snap_count {
+            return false;
+        }
+        let now_ms = clock.now().mono_ms;
+        now_ms >= self.settled_ms
+            && self.last_checkpoint.as_ref().is_none_or(|last| {
+                let pause_ms = checkpoint::pause_after_ms(last.took_ms, last.paused, is_crowded);
+                now_ms.saturating_sub(last.ended_ms) >= pause_ms
+            })
     }
 
     /// Whether what is logged takes effect at once: a member that catches up would only write down again what it was.
@@ -689,9 +710,9 @@ impl RoleHost {
         if let Some(checkpoint) = self.checkpoint.take() {
             let took_ms = now.mono_ms.saturating_sub(checkpoint.begun_ms);
             metrics.add(BasicSummary::SnapshotTime, took_ms.unsigned_abs());
-            let pause_ms = checkpoint::pause_after_ms(took_ms, paused);
-            debug!(%zxid, took_ms, ?paused, pause_ms, "checkpoint is durable");
-            self.next_checkpoint_ms = now.mono_ms.saturating_add(pause_ms);
+            let is_crowded = self.context.log_space.is_crowded();
+            debug!(%zxid, took_ms, ?paused, is_crowded, "checkpoint is durable");
+            self.last_checkpoint = Some(LastCheckpoint { ended_ms: now.mono_ms, took_ms, paused });
         }
         self.seal();
         self.wal.retire(zxid, self.log_reads.oldest(), post);

@@ -1,11 +1,13 @@
 //! Segment files of partition logs: the bridge between what a log asks for and the files that hold it.
 
 use super::data_dir::partition_file;
+use super::log_space::ShardSpace;
 use super::mail::{Mail, ShardMail};
 use super::post::{Post, deliver};
+use super::spares::Spares;
 use bytes::Bytes;
 use engine::ids::PartitionId;
-use engine::partition::LogAction;
+use engine::partition::{LogAction, PartitionCut};
 use hardware::block_file::BlockFile;
 use hardware::mapping::MappedSegment;
 use hardware::reactor::Reactor;
@@ -33,8 +35,10 @@ pub struct OpenSegment {
     pub file: Arc<BlockFile>,
     /// For reading.
     pub map: Arc<MappedSegment>,
-    /// Written to since the last checkpoint.
+    /// Written to since a checkpoint last flushed it.
     pub unflushed: bool,
+    /// Bytes written to it, or on their way.
+    end: u64,
     /// Writes under way, in the order of their offsets. The ring may end them in another.
     writes: VecDeque<Writing>,
 }
@@ -42,7 +46,8 @@ pub struct OpenSegment {
 impl OpenSegment {
     /// A segment whose file and map are open.
     pub fn new(file: Arc<BlockFile>, map: Arc<MappedSegment>) -> OpenSegment {
-        OpenSegment { file, map, unflushed: false, writes: VecDeque::new() }
+        let end = map.published() as u64;
+        OpenSegment { file, map, unflushed: false, end, writes: VecDeque::new() }
     }
 
     /// One write has ended; up to where everything has, if that moved.
@@ -70,7 +75,17 @@ pub struct Segments {
     preparing: HashSet<SegmentKey>,
     next_token: u64,
     storage: StorageHandle,
+    spares: Spares,
+    space: ShardSpace,
+    /// Sum of the ends of all open segments.
+    written: u64,
+    /// Sum of their sizes.
+    allocated: u64,
 }
+
+/// Bytes of emptied segments that a server keeps to use them again, if its logs take as many. Enough for what compaction
+/// frees between two checkpoints unless the load is heavy, and then it is a small part of what the logs take.
+const SPARE_BYTES_MAX: u64 = 64 << 20;
 
 /// Tokens of log writes have this bit, those of the write-ahead log do not.
 pub const LOG_TOKEN: u64 = 1 << 63;
@@ -84,9 +99,27 @@ pub fn first_token() -> u64 {
 
 impl Segments {
     /// The segments that recovery opened, in `folder`.
-    pub fn new(folder: PathBuf, open: HashMap<SegmentKey, OpenSegment>, storage: StorageHandle) -> Segments {
-        let next_token = first_token() | LOG_TOKEN;
-        Segments { folder, open, writing: HashMap::new(), preparing: HashSet::new(), next_token, storage }
+    pub fn new(
+        folder: PathBuf,
+        open: HashMap<SegmentKey, OpenSegment>,
+        storage: StorageHandle,
+        space: ShardSpace,
+    ) -> Segments {
+        let written = open.values().map(|segment| segment.end).sum();
+        let allocated = open.values().map(|segment| segment.map.len() as u64).sum();
+        space.set_written(written);
+        Segments {
+            folder,
+            open,
+            writing: HashMap::new(),
+            preparing: HashSet::new(),
+            next_token: first_token() | LOG_TOKEN,
+            storage,
+            spares: Spares::default(),
+            space,
+            written,
+            allocated,
+        }
     }
 
     /// Carries out one action of a log.
@@ -112,6 +145,7 @@ impl Segments {
         if !self.preparing.remove(&key) {
             return false;
         }
+        self.allocated += map.len() as u64;
         self.open.insert(key, OpenSegment { unflushed: true, ..OpenSegment::new(file, map) });
         true
     }
@@ -130,15 +164,26 @@ impl Segments {
         Ok(Some((key, end)))
     }
 
-    /// The files that were written to since the last call.
-    pub fn take_unflushed(&mut self) -> Vec<Arc<BlockFile>> {
-        let unflushed = self.open.values_mut().filter(|segment| segment.unflushed);
-        unflushed
-            .map(|segment| {
-                segment.unflushed = false;
-                Arc::clone(&segment.file)
-            })
-            .collect()
+    /// The files that these cuts rely on and that were written to since they were last asked for. What compaction has
+    /// emptied is left out, and so need not go to the disk any more.
+    pub fn take_unflushed(&mut self, cuts: &[PartitionCut]) -> Vec<Arc<BlockFile>> {
+        let mut files = Vec::new();
+        for cut in cuts {
+            for segment in &cut.segments {
+                let key =
+                    SegmentKey { partition: cut.partition, generation: segment.generation, segment: segment.segment };
+                if let Some(open) = self.open.get_mut(&key).filter(|open| open.unflushed) {
+                    open.unflushed = false;
+                    files.push(Arc::clone(&open.file));
+                }
+            }
+        }
+        files
+    }
+
+    /// So many bytes of the logs say what is.
+    pub fn set_live(&self, bytes: u64) {
+        self.space.set_live(bytes);
     }
 
     /// The paths of all open segments.
@@ -177,7 +222,8 @@ impl Segments {
             _ => {}
         }
         self.preparing.insert(key);
-        submit(&self.storage, StorageJob::PrepareMapped { path, bytes }, Box::new(done))
+        let instead_of = self.spares.take(bytes);
+        submit(&self.storage, StorageJob::PrepareMapped { path, bytes, instead_of }, Box::new(done))
     }
 
     fn write(&mut self, key: SegmentKey, offset: u64, bytes: Bytes, reactor: &mut Reactor) -> io::Result<()> {
@@ -188,20 +234,38 @@ impl Segments {
         let token = self.next_token;
         self.next_token = self.next_token.wrapping_add(1) | LOG_TOKEN;
         self.writing.insert(token, key);
-        segment.writes.push_back(Writing { token, end: offset + bytes.len() as u64, ended: false });
+        let end = offset + bytes.len() as u64;
+        segment.writes.push_back(Writing { token, end, ended: false });
+        self.written += end.saturating_sub(segment.end);
+        segment.end = segment.end.max(end);
+        self.space.set_written(self.written);
         reactor.write_bytes(token, &segment.file, offset, bytes.into());
         Ok(())
     }
 
     fn remove(&mut self, key: SegmentKey, post: &Post) -> io::Result<()> {
-        self.open.remove(&key);
+        let path = self.path(key);
+        let Some(OpenSegment { file, map, end, .. }) = self.open.remove(&key) else {
+            return Err(io::Error::other(format!("a log does without {}, which is not open", path.display())));
+        };
+        self.written -= end;
+        self.space.set_written(self.written);
+        let bytes = map.len() as u64;
+        self.allocated -= bytes;
+        let spare_max = self.space.share_of(SPARE_BYTES_MAX).min(self.allocated);
+        // Who still has it goes on reading what it held.
+        let unread = Arc::into_inner(map).is_some() && Arc::into_inner(file).is_some();
+        let paths = if unread { self.spares.put(path, bytes, spare_max) } else { vec![path] };
+        if paths.is_empty() {
+            return Ok(());
+        }
         let reply = post.return_address();
         let done = move |result: StorageResult| {
             if let Err(error) = result {
                 deliver(&reply, Mail::Removed(Err(error)));
             }
         };
-        submit(&self.storage, StorageJob::Remove { paths: vec![self.path(key)] }, Box::new(done))
+        submit(&self.storage, StorageJob::Remove { paths, unread }, Box::new(done))
     }
 }
 

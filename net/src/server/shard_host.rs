@@ -75,6 +75,7 @@ impl ShardHost {
         topology: Arc<Topology>,
         residency: Arc<ResidencyClock>,
     ) -> ShardHost {
+        segments.set_live(shard.counters().live_bytes);
         ShardHost {
             id,
             shard,
@@ -353,7 +354,8 @@ impl ShardHost {
                 ShardAction::Cut(cuts) => {
                     if let Some(zxid) = self.checkpoint.take() {
                         self.cuts.clone_from(&cuts);
-                        let files = self.segments.take_unflushed();
+                        self.segments.set_live(cuts.iter().map(|cut| cut.live_bytes).sum());
+                        let files = self.segments.take_unflushed(&cuts);
                         post.send(self.topology.role(), Mail::Cut(ShardCut { zxid, partitions: cuts, files }));
                     }
                 }

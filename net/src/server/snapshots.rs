@@ -105,6 +105,7 @@ impl Snapshots {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::log_space::LogSpace;
     use super::super::mail::Mail;
     use super::super::marks::Marks;
     use super::super::segments::Segments;
@@ -183,6 +184,7 @@ mod tests {
     fn world(folder: &std::path::Path, storage: &StorageExecutor) -> World {
         let key = Arc::new(HashKey::new(std::array::from_fn(|at| at as u8)));
         let topology = Arc::new(Topology::new(Arc::clone(&key), PARTITIONS, CORES, CoreId(0)));
+        let space = Arc::new(LogSpace::new(CORES, PARTITIONS));
         let host = |shard: ShardId| {
             let config = ShardConfig {
                 id: shard,
@@ -192,7 +194,8 @@ mod tests {
                 extended_types: true,
             };
             let partitions = topology.partitions_of(shard).map(|id| Partition::new(id, 0)).collect();
-            let segments = Segments::new(folder.to_path_buf(), HashMap::new(), storage.handle());
+            let space = space.of(shard);
+            let segments = Segments::new(folder.to_path_buf(), HashMap::new(), storage.handle(), space);
             ShardHost::new(shard, Shard::new(config, partitions), segments, Arc::clone(&topology), Arc::default())
         };
         let hosts = (0..CORES).map(|shard| host(ShardId(shard))).collect();

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, warn};
 
 /// Retired segments kept aside for use as new ones; more are removed.
-const SPARES_MAX: usize = 4;
+const SPARES_MAX: usize = 8;
 /// How long after a failed preparation the next one is tried.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -250,10 +250,12 @@ impl WalHost {
         let pinned = reading.filter(|_| self.layout().bytes() <= self.place.keep_bytes.saturating_mul(2));
         let upto = pinned.map_or(upto, |pinned| pinned.min(upto));
         for retired in self.writer.retire(upto) {
-            self.files.remove(&retired.sequence);
+            let file = self.files.remove(&retired.sequence);
             let path = segment_file(&self.place.folder, retired.sequence);
             let aside = self.place.folder.join(format!("spare-{}", retired.sequence.0));
-            if self.spares.len() < SPARES_MAX && fs::rename(&path, &aside).is_ok() {
+            // A start removes what has this name, whole or not.
+            let is_aside = fs::rename(&path, &aside).is_ok();
+            if is_aside && self.spares.len() < SPARES_MAX {
                 self.spares.push(aside);
                 continue;
             }
@@ -263,7 +265,10 @@ impl WalHost {
                     deliver(&reply, Mail::Removed(Err(problem)));
                 }
             };
-            if let Err(problem) = submit(&self.storage, StorageJob::Remove { paths: vec![path] }, Box::new(done)) {
+            // Who reads it for a learner goes on doing so.
+            let unread = is_aside && file.is_none_or(|file| Arc::into_inner(file).is_some());
+            let job = StorageJob::Remove { paths: vec![if is_aside { aside } else { path }], unread };
+            if let Err(problem) = submit(&self.storage, job, Box::new(done)) {
                 warn!("a retired segment of the transaction log stays: {problem}");
             }
         }

@@ -14,8 +14,8 @@ const ROOT: &str = "/c";
 const NODES: u64 = 80;
 const NODE_BYTES: usize = 4000;
 const PARTITIONS: usize = 4;
-/// Far more than should be needed: files go with a checkpoint, between which lie seconds, however quick the disk.
-const ROUNDS_MAX: u64 = 20_000;
+/// Far more than should be needed: checkpoints, with which files go, come the sooner the more space the logs take.
+const ROUNDS_MAX: u64 = 2_000;
 
 /// How often the server is killed in the midst of the load, and the most rounds before each time.
 const KILLS: u64 = 6;

@@ -16,27 +16,31 @@ type Written = (u64, Vec<u8>);
 pub(super) struct MemoryFile {
     size: u64,
     writes: Box<[OnceLock<Written>]>,
+    /// What it held in an earlier life, and still does where nothing was written. Nobody may ask for that.
+    old: Vec<u8>,
     pub(super) absent: AtomicBool,
     /// A range that reads otherwise than it was written.
     rotten: OnceLock<Written>,
 }
 
 impl MemoryFile {
-    /// A file of this size, to which nothing has been written.
-    fn empty(size: u64) -> Arc<MemoryFile> {
-        let writes = (0..512).map(|_| OnceLock::new()).collect();
-        Arc::new(MemoryFile { size, writes, absent: AtomicBool::new(false), rotten: OnceLock::new() })
+    /// A file to which nothing has been written in this life.
+    fn used(old: Vec<u8>) -> Arc<MemoryFile> {
+        let (size, writes) = (old.len() as u64, (0..512).map(|_| OnceLock::new()).collect());
+        Arc::new(MemoryFile { size, writes, old, absent: AtomicBool::new(false), rotten: OnceLock::new() })
     }
 
     /// A file that was found with this content.
     pub(super) fn with(content: Vec<u8>) -> Arc<MemoryFile> {
-        MemoryFile::found(content.len() as u64, &content)
+        let end = content.len() as u64;
+        MemoryFile::found(content, end)
     }
 
-    /// A file of which only the beginning has been written.
-    pub(super) fn found(size: u64, written: &[u8]) -> Arc<MemoryFile> {
-        let file = MemoryFile::empty(size);
-        file.write(0, written);
+    /// A file that was found with this content, of which what is behind `end` counts for nothing.
+    pub(super) fn found(content: Vec<u8>, end: u64) -> Arc<MemoryFile> {
+        let written = content[..end as usize].to_vec();
+        let file = MemoryFile::used(content);
+        file.write(0, &written);
         file
     }
 
@@ -53,9 +57,9 @@ impl MemoryFile {
         self.rotten.set((range.start, bytes)).unwrap();
     }
 
-    /// The whole file, with noise where nothing was written.
+    /// The whole file.
     pub(super) fn content(&self) -> Vec<u8> {
-        let mut content = vec![0xEE; self.size as usize];
+        let mut content = self.old.clone();
         for (offset, bytes) in self.writes.iter().filter_map(OnceLock::get) {
             content[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
         }
@@ -88,6 +92,10 @@ pub(super) struct Host {
     pub(super) generations: BTreeMap<u32, u32>,
     /// What the last manifest relies on.
     pub(super) relied_on: Vec<SegmentCut>,
+    /// Removed files, to be used again as they are.
+    pub(super) spares: Vec<Vec<u8>>,
+    /// How often that happened.
+    pub(super) reused: usize,
 }
 
 impl Host {
@@ -101,7 +109,11 @@ impl Host {
             match self.todo.remove(0) {
                 LogAction::NeedSegment { segment, bytes, generation, .. } => {
                     assert_eq!(bytes % BLOCK, 0);
-                    let file = MemoryFile::empty(bytes);
+                    let spare = self.spares.iter().position(|spare| spare.len() as u64 == bytes);
+                    self.reused += usize::from(spare.is_some());
+                    // Otherwise noise, which is no record either.
+                    let old = spare.map_or(vec![0xEE; bytes as usize], |spare| self.spares.swap_remove(spare));
+                    let file = MemoryFile::used(old);
                     assert!(self.files.insert(segment, Arc::clone(&file)).is_none(), "a number is used once");
                     self.generations.insert(segment, generation);
                     partition.segment_ready(segment, file);
@@ -117,7 +129,7 @@ impl Host {
                 LogAction::RemoveSegment { segment, generation, .. } => {
                     assert_eq!(self.generations[&segment], generation);
                     assert!(self.relied_on.iter().all(|cut| cut.segment != segment));
-                    self.files.remove(&segment).unwrap();
+                    self.spares.push(self.files.remove(&segment).unwrap().content());
                 }
             }
         }

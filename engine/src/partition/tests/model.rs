@@ -374,14 +374,14 @@ impl World {
 
     fn restart(&mut self) {
         self.checkpoint();
-        // Whatever is behind the cut is lost, and must not matter.
+        // Whatever is behind the cut, from this life of the file or an earlier one, must not matter.
         let cut = self.partition.cut();
         assert_eq!(cut.segments, self.host.relied_on);
         let mut files = BTreeMap::new();
         for segment in &cut.segments {
-            let mut content = self.host.files[&segment.segment].content();
-            content.truncate(segment.end as usize);
-            files.insert(segment.segment, MemoryFile::found(segment.bytes, &content));
+            let content = self.host.files[&segment.segment].content();
+            assert_eq!(content.len() as u64, segment.bytes);
+            files.insert(segment.segment, MemoryFile::found(content, segment.end));
         }
         let list: Vec<_> = files.values().cloned().map(|file| file as Arc<dyn SegmentBytes>).collect();
         let by_number: BTreeMap<_, _> = files.keys().copied().zip(list).collect();

@@ -213,13 +213,15 @@ fn compaction_frees_what_is_dead_once_nobody_needs_it() {
     assert_eq!(recovered.node_count(), 51);
 }
 
-/// Slots of removed segments are used again, so that a partition can be compacted for ever.
+/// Slots of removed segments are used again, so that a partition can be compacted for ever, and so are their files, in
+/// which older states lie behind every end.
 #[test]
-fn many_compactions_use_few_slots() {
+fn many_compactions_use_few_slots_and_files() {
     let mut partition = family(20, 500);
     let (mut host, _) = settled(&mut partition);
     for round in 0..200 {
-        partition.apply(Zxid(1000 + round), 1, &put("/child-3", vec![3; 400]));
+        let data = vec![round as u8; 400];
+        partition.apply(Zxid(1000 + round), 1, &put("/child-3", data.clone()));
         let mark = partition.zxid();
         compact(&mut partition, mark);
         partition.flush_tail();
@@ -228,7 +230,11 @@ fn many_compactions_use_few_slots() {
         partition.manifest_durable(&cut);
         partition.release_retired(Zxid(mark.0 + 1));
         host.work(&mut partition, usize::MAX);
+        let recovered = recover(&cut, &host.files(&cut), &mut |_| {}).unwrap();
+        let entry = recovered.get(hash("/child-3")).unwrap();
+        assert_eq!(recovered.node(&entry).unwrap().data, Some(&data[..]));
     }
+    assert!(host.reused > 150, "{}", host.reused);
     let address = partition.get(hash("/child-3")).unwrap().address;
     assert!(address.slot() < 4 && host.files.len() < 4);
 }

@@ -218,6 +218,8 @@ impl Scrub {
                     self.report(&path, Some(target), &fault);
                 }
             }
+            // What is put to another use, or cut down, while it is read, has another name by then.
+            Reading::Damaged(_) if !path.exists() => self.plan.skip(),
             Reading::Damaged(fault) => {
                 self.report(&path, Some(target), &fault);
                 self.plan.skip();
