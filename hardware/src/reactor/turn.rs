@@ -52,10 +52,10 @@ impl Reactor {
         self.turn_with(events, until, 1, idle)
     }
 
-    /// As [`turn`](Self::turn), but what peers send, and what files do, does not end the sleep, unless [`GATHER_MAX`] of it has
-    /// gathered: for a host that acts by the clock and learns from [`RecvBuf::arrived`](super::RecvBuf::arrived) when bytes
-    /// came. Bytes wait in the kernel meanwhile, so the time should be short. An older kernel may wake up in between, and sleep
-    /// again.
+    /// As [`turn`](Self::turn), but what peers send, what files do, and [`CoreWaker::wake`](super::CoreWaker::wake) do not end
+    /// the sleep, unless [`GATHER_MAX`] of it has gathered: for a host that acts by the clock and learns from
+    /// [`RecvBuf::arrived`](super::RecvBuf::arrived) when bytes came. Bytes wait in the kernel and messages in their mailboxes
+    /// meanwhile, so the time should be short.
     ///
     /// # Errors
     /// As [`turn`](Self::turn).

@@ -3,7 +3,7 @@
 use super::PlanArgs;
 use crate::process::{existing, listener};
 use crate::server::Server;
-use crate::workload::{Servers, Span, Workload};
+use crate::workload::{Arrivals, Servers, Span, Workload};
 use anyhow::Context;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -58,6 +58,9 @@ impl Target {
             seed: self.seed,
             mix: mix.parse()?,
             keys: KEYS,
+            // In open loops too the model's generator wakes up for each request and each reply.
+            grain: Span(Duration::ZERO),
+            arrivals: Arrivals::Program,
             ..Workload::default()
         })
     }
