@@ -189,12 +189,10 @@ impl PartitionFill {
             let low = |at: &u32| nodes.get(*at as usize).map(|node| node.hash[1]);
             a.cmp(b).then_with(|| low(at).cmp(&low(other)))
         });
-        let mut in_order: Vec<GatheredLink> = links.iter().copied().collect();
-        *links = Vec::new();
-        in_order.sort_unstable();
+        links.sort_unstable();
         let mut index = OrderedIndex::new(nodes.len());
         let mut last = None;
-        let mut links = &in_order[..];
+        let mut links = &links[..];
         let mut siblings = Vec::new();
         for node in order.iter().filter_map(|(_, at)| nodes.get(*at as usize)) {
             let hash = node.hash();
