@@ -8,7 +8,6 @@
 use super::children::{ChildEntry, ChildSet};
 use super::index::OrderedIndex;
 use super::log::Log;
-use super::pages::Pages;
 use super::record::{Link, Record, padded};
 use super::types::{LinkRef, LogAddress, NodeEntry, NodeImage};
 use super::{Partition, UsageBase, is_in_quota_tree};
@@ -22,9 +21,9 @@ use crate::zxid::Zxid;
 pub struct PartitionFill {
     /// Its index is empty until the end.
     partition: Partition,
-    nodes: Pages<Gathered>,
-    odd: Pages<Odd>,
-    links: Pages<GatheredLink>,
+    nodes: Vec<Gathered>,
+    odd: Vec<Odd>,
+    links: Vec<GatheredLink>,
 }
 
 /// What the index, and whoever keeps something beside it, is to know of a node.
@@ -103,7 +102,7 @@ impl PartitionFill {
     /// A partition in which nothing is yet, and whose first segment will belong to `generation`.
     pub fn new(id: PartitionId, generation: u32) -> PartitionFill {
         let partition = Partition::with_log(id, Log::new(id, generation));
-        PartitionFill { partition, nodes: Pages::default(), odd: Pages::default(), links: Pages::default() }
+        PartitionFill { partition, nodes: Vec::new(), odd: Vec::new(), links: Vec::new() }
     }
 
     /// Its files: what is to be done to them, and that it was done. It has no node to show before [`Self::make_index`].
@@ -190,12 +189,10 @@ impl PartitionFill {
             let low = |at: &u32| nodes.get(*at as usize).map(|node| node.hash[1]);
             a.cmp(b).then_with(|| low(at).cmp(&low(other)))
         });
-        let mut in_order: Vec<GatheredLink> = links.iter().copied().collect();
-        *links = Pages::default();
-        in_order.sort_unstable();
+        links.sort_unstable();
         let mut index = OrderedIndex::new(nodes.len());
         let mut last = None;
-        let mut links = &in_order[..];
+        let mut links = &links[..];
         let mut siblings = Vec::new();
         for node in order.iter().filter_map(|(_, at)| nodes.get(*at as usize)) {
             let hash = node.hash();

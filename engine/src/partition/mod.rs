@@ -23,7 +23,6 @@ mod fill;
 mod index;
 mod log;
 mod manifest;
-mod pages;
 mod record;
 mod recovery;
 mod segment;
