@@ -81,7 +81,7 @@ fn both_ways_to_tell_arrivals_agree_on_a_server_of_known_delay() {
             let servers = Servers::one(server);
             let workload = Workload { load, arrivals, connections, keys, protocol, ..workload(servers, "get") };
             let outcome = measure(&workload, &[], &Stop::default()).unwrap();
-            assert_eq!((outcome.errors, outcome.ended_early), (0, None));
+            assert_eq!((outcome.errors, outcome.ended_early.as_deref()), (0, None));
             // The histogram keeps three digits, and a step of a clock by less than a millisecond is not noticed.
             assert!(outcome.latency_ns.min() >= 18_500_000, "{arrivals:?}: {} ns", outcome.latency_ns.min());
             outcome.quantile_us(0.5)
