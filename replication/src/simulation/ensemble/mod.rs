@@ -75,7 +75,7 @@ const WANTED: &[&str] = &[
 ];
 
 /// Seeds in any run of all tests.
-const SHARE: u64 = 24;
+const SHARE: u64 = 64;
 
 fn scenario(seed: u64, mistake: Option<Mistake>) -> Scenario {
     let (voters, observers, spares) = [(3, 0, 0), (3, 1, 0), (5, 0, 0), (3, 0, 2)][(seed % 4) as usize];
