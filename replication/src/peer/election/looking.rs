@@ -115,7 +115,14 @@ impl Election {
         let Some(looking) = &mut self.looking else { return };
         let electable = self.views.is_voter(heard.vote.leader);
         if looking.finishing {
-            if !electable || !beats(self.views.committed(), &heard.vote, &looking.proposal) {
+            let is_better = electable && beats(self.views.committed(), &heard.vote, &looking.proposal);
+            // Who has gone on to a later round supports nobody in this one (Java's counts it all the same, and may lead
+            // alone, for as long as a leader waits for its followers).
+            if heard.state == PeerState::Looking && heard.vote.round > self.round {
+                looking.heard.remove(&from);
+            }
+            let proposal = Ballot::looking(looking.proposal(self.round));
+            if !is_better && self.views.has_quorum(&supporters(&looking.heard, &proposal)) {
                 looking.deadline_ms = now_ms.saturating_add(QUIET_MS);
                 return;
             }

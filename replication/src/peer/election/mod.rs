@@ -4,7 +4,8 @@
 //! 2. A better vote (by epoch, then zxid, then number) of the same round is adopted and told; a higher round is
 //!    joined; to a lower one the own vote is the answer.
 //! 3. When a quorum of both configurations agrees with the own vote, and nothing better arrives for 200 ms, the round is
-//!    decided. Silence before that makes the vote go out again, ever less often.
+//!    decided, unless some of that quorum have gone on to a later round meanwhile. Silence before that makes the vote go
+//!    out again, ever less often.
 //! 4. Servers that lead or follow answer with their leader. A quorum of such answers, among them the leader's own,
 //!    decides without a vote.
 //!

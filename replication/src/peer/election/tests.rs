@@ -500,6 +500,28 @@ fn an_answer_is_not_answered_for_ever() {
     assert_eq!(abstains.sent(), [(4, LOOKING, vote(3, 1, -1, 1))]);
 }
 
+/// Trap: it has given up the leader that it has followed meanwhile, and a leader that it does not follow waits in vain.
+#[test]
+fn who_has_gone_on_to_a_later_round_does_not_count() {
+    let mut stage = Stage::looking();
+    stage.hear(1, LOOKING, vote(2, 1, 10, 1));
+    stage.sent();
+    stage.hear(1, LOOKING, vote(1, 1, 9, 2));
+    let next = vote(2, 1, 10, 2);
+    assert_eq!(stage.sent(), [(1, LOOKING, next), (3, LOOKING, next)], "this server follows it there");
+    stage.pass(200);
+    assert_eq!(stage.elected(), None);
+    stage.hear(1, LOOKING, next);
+    stage.pass(200);
+    assert_eq!(stage.elected(), Some((2, LEADING, next)));
+    // Who is not needed is not waited for.
+    let mut stage = Stage::looking();
+    stage.hear(1, LOOKING, vote(2, 1, 10, 1));
+    stage.hear(3, LOOKING, vote(3, 1, 9, 2));
+    stage.pass(200);
+    assert_eq!(stage.elected(), Some((2, LEADING, vote(2, 1, 10, 1))));
+}
+
 /// Trap: an observer that has a leader already answers whoever looks, and nobody who looks counts it.
 #[test]
 fn an_observer_and_a_voter_do_not_answer_each_other_for_ever() {

@@ -75,7 +75,7 @@ const WANTED: &[&str] = &[
 ];
 
 /// Seeds in any run of all tests.
-const SHARE: u64 = 24;
+const SHARE: u64 = 64;
 
 fn scenario(seed: u64, mistake: Option<Mistake>) -> Scenario {
     let (voters, observers, spares) = [(3, 0, 0), (3, 1, 0), (5, 0, 0), (3, 0, 2)][(seed % 4) as usize];
@@ -165,10 +165,12 @@ fn ensembles_keep_their_promises_whatever_breaks() {
 /// waited for former members that were gone (10863); the members did not follow a server whose vote they needed to its round
 /// (21079); a sync of a client that had been let go took the answer of another's (46277); an operator's word made a server
 /// forget that it was out (35203, 62843); who watched the configuration was told of it twice (62381), also where it had been
-/// the same from the start (208241, 211766).
+/// the same from the start (208241, 211766); a server that had gone on to a later round counted in the one before (300206).
 #[test]
 fn what_has_failed_once_is_mended() {
-    for seed in [10013, 12989, 14357, 10135, 15197, 10247, 10863, 21079, 46277, 35203, 62843, 62381, 208241, 211766] {
+    for seed in
+        [10013, 12989, 14357, 10135, 15197, 10247, 10863, 21079, 46277, 35203, 62843, 62381, 208241, 211766, 300206]
+    {
         assert!(run(seed, None).0.is_ok(), "{}", trace(seed, None));
     }
 }
