@@ -52,15 +52,10 @@ use index::Index;
 use log::Log;
 use record::{LINK_FIXED, Link, Record, padded};
 use std::collections::HashMap;
-use std::hint::black_box;
 use std::sync::Arc;
 
 /// Bytes that are asked for of a link's record while its length is not known.
 const LINK_GUESS: u32 = 512;
-/// Bytes that a processor loads at a time: on most, and elsewhere a guess does no harm.
-const CACHE_LINE: usize = 64;
-/// Of a record that is longer, what comes behind is loaded ahead by the processor itself when it is read.
-const PRELOAD_LINES: usize = 16;
 
 /// Partitions are recovered on one thread and served on another.
 const _: fn() = || {
@@ -326,15 +321,6 @@ impl Partition {
     /// Whether the node's record can be read without waiting for a disk.
     pub fn is_resident(&self, entry: &NodeEntry) -> bool {
         self.log.is_resident(entry.address, entry.record_bytes)
-    }
-
-    /// Has the processor fetch a node's record, which is resident, into its cache. Whoever reads many that lie apart does this
-    /// for all of them first: nothing here waits for what is loaded, so the loads go side by side, where reading waits for
-    /// one record after the other.
-    pub fn preload(&self, entry: &NodeEntry) {
-        let (record, _) = self.log.bytes(entry.address, entry.record_bytes).unwrap_or_default();
-        let lines = record.iter().step_by(CACHE_LINE).take(PRELOAD_LINES);
-        black_box(lines.fold(0, |all, byte| all ^ byte));
     }
 
     /// Where a node's record lies in the files, to be fetched if it is not resident.

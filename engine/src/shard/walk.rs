@@ -65,13 +65,6 @@ impl Shard {
         Some(self.partitions[self.place(partition)?].node(entry))
     }
 
-    /// As [`crate::partition::Partition::preload`], for an entry that [`Self::scan`] has shown.
-    pub fn preload(&self, partition: PartitionId, entry: &NodeEntry) {
-        if let Some(place) = self.place(partition) {
-            self.partitions[place].preload(entry);
-        }
-    }
-
     /// What must become resident before [`Self::node`] can go on without waiting; `None` if nothing.
     pub fn missing(&self, partition: PartitionId, entry: &NodeEntry) -> Option<Place> {
         let partition = &self.partitions[self.place(partition)?];

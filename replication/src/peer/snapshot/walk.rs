@@ -242,9 +242,6 @@ impl Batch {
             if missing.is_some() && (*partition != wanted || places.len() == FETCHES_MAX) {
                 break;
             }
-            if missing.is_none() {
-                shard.preload(*partition, entry);
-            }
             places.extend(missing);
             self.granted += 1;
         }
